@@ -1,0 +1,60 @@
+"""What can go wrong while serving. Classes carry facts, never a gRPC code; `service.api.status` has the one table.
+
+    ServiceError
+      SettingsError           a start-up mistake: the process exits 2 with the sentence
+      DeviceUnavailable       the device that was asked for is not there: also a start-up mistake
+      RequestInvalid          the request contradicts the model's signature or a limit
+      ModelNotFound           no such model, version or label
+      ModelNotReady           it exists but can't answer now: loading, unloading, unavailable, or the server drains
+      QueueFull               the model's bounded queue can't take the pictures of this call
+      DeadlinePassed          the caller's deadline went by before its batch was formed; nothing was executed
+      ModelUnusable           a version can't be opened or does not reproduce its golden samples
+      RuntimeFailed           the runtime threw while it ran a batch
+"""
+
+
+class ServiceError(Exception):
+    """The base of all that the service raises on purpose."""
+
+
+class SettingsError(ServiceError):
+    """A start-up mistake, said in one sentence."""
+
+
+class DeviceUnavailable(SettingsError):
+    """The device that was asked for is not there."""
+
+
+class RequestInvalid(ServiceError):
+    """The request contradicts the model's signature or a limit."""
+
+
+class ModelNotFound(ServiceError):
+    """No such model, version or label."""
+
+
+class ModelNotReady(ServiceError):
+    """It exists but can't answer now."""
+
+
+class QueueFull(ServiceError):
+    """The model's bounded queue can't take the pictures of this call."""
+
+    def __init__(self, model: str, pending: int, asked: int, limit: int) -> None:
+        super().__init__(
+            f"model {model!r} has {pending} pictures pending and this call brings {asked}, over the limit of {limit}; "
+            "try again shortly, send fewer pictures a call, or raise --max-pending"
+        )
+        self.model = model
+
+
+class DeadlinePassed(ServiceError):
+    """The caller's deadline went by before its batch was formed; nothing was executed."""
+
+
+class ModelUnusable(ServiceError):
+    """A version can't be opened or does not reproduce its golden samples."""
+
+
+class RuntimeFailed(ServiceError):
+    """The runtime threw while it ran a batch."""

@@ -1,0 +1,1 @@
+"""The one plug point: what executes a variant of a bundle on a device."""
