@@ -1,15 +1,15 @@
 """What can go wrong while serving. Classes carry facts, never a gRPC code; `service.api.status` has the one table.
 
-    ServiceError
-      SettingsError           a start-up mistake: the process exits 2 with the sentence
-      DeviceUnavailable       the device that was asked for is not there: also a start-up mistake
-      RequestInvalid          the request contradicts the model's signature or a limit
-      ModelNotFound           no such model, version or label
-      ModelNotReady           it exists but can't answer now: loading, unloading, unavailable, or the server drains
-      QueueFull               the model's bounded queue can't take the pictures of this call
-      DeadlinePassed          the caller's deadline went by before its batch was formed; nothing was executed
-      ModelUnusable           a version can't be opened or does not reproduce its golden samples
-      RuntimeFailed           the runtime threw while it ran a batch
+ServiceError
+  SettingsError           a start-up mistake: the process exits 2 with the sentence
+  DeviceUnavailable       the device that was asked for is not there: also a start-up mistake
+  RequestInvalid          the request contradicts the model's signature or a limit
+  ModelNotFound           no such model, version or label
+  ModelNotReady           it exists but can't answer now: loading, unloading, unavailable, or the server drains
+  QueueFull               the model's bounded queue can't take the pictures of this call
+  DeadlinePassed          the caller's deadline went by before its batch was formed; nothing was executed
+  ModelUnusable           a version can't be opened or does not reproduce its golden samples
+  RuntimeFailed           the runtime threw while it ran a batch
 """
 
 

@@ -1,0 +1,53 @@
+"""convoy.classifier.v1.Classifier: each method converts, asks, converts back."""
+
+from typing import Any
+
+import grpc.aio
+
+from protos.classifier.v1 import classifier_pb2 as pb
+from protos.classifier.v1 import classifier_pb2_grpc
+from service.api import messages
+from service.api.status import Guard
+from service.inference.dataplane import DataPlane
+from service.models.registry import Registry
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
+    """The servicer of our own API, the same on every transport."""
+
+    def __init__(self, data_plane: DataPlane, models: Registry, guard: Guard) -> None:
+        self._data_plane = data_plane
+        self._models = models
+        self._guard = guard
+
+    async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802 - the wire's name
+        return await self._guard.answer("Classify", context, self._classify(request, context.time_remaining()))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802 - the wire's name
+        return await self._guard.answer("ListModels", context, self._list(request))
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: N802 - the wire's name
+        return await self._guard.answer("GetModel", context, self._get(request))
+
+    async def _classify(self, request: pb.ClassifyRequest, seconds_left: float | None) -> pb.ClassifyResponse:
+        return messages.response(await self._data_plane.classify(messages.request(request, seconds_left)))
+
+    async def _list(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        summaries = [
+            pb.ModelSummary(name=name, versions=map(messages.status, versions))
+            for name, versions in self._models.models().items()
+        ]
+        return pb.ListModelsResponse(models=summaries)
+
+    async def _get(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
+        """A model without a READY version is still shown, with its versions' states and reasons."""
+        query = messages.query(request.model)
+        reply = pb.GetModelResponse(model=pb.ModelSpec(name=query.name))
+        versions = self._models.models().get(query.name, ())
+        reply.versions.extend(map(messages.status, versions))
+        if not versions or query.version is not None or query.label is not None or self._models.ready(query.name):
+            with self._models.lease(query) as servable:
+                messages.describe(servable, reply)
+        return reply

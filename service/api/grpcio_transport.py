@@ -1,0 +1,49 @@
+"""gRPC by grpcio's asyncio server: every option, every kind of call.
+
+A transport takes the servicers as they are and gives a server with `start`, `stop(grace)` and a port.
+"""
+
+from collections.abc import Callable
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from protos.classifier.v1 import classifier_pb2, classifier_pb2_grpc
+from service.api.classifier import ClassifierServicer
+from service.api.health import HealthServicer
+from service.config import MEBIBYTE, Settings
+from service.errors import SettingsError
+
+
+def build(settings: Settings, classifier: ClassifierServicer, health: HealthServicer) -> tuple[grpc.aio.Server, int]:
+    """A server that listens, not yet started, and its port. Raises SettingsError when the port can't be had."""
+    server = grpc.aio.server(options=_options(settings))
+    classifier_pb2_grpc.add_ClassifierServicer_to_server(classifier, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    names = (_name(classifier_pb2, "Classifier"), _name(health_pb2, "Health"), reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    address = f"{settings.host}:{settings.port}"
+    try:
+        return server, server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise SettingsError(
+            f"--port {settings.port} can't be opened on {settings.host}: is it in use? Choose another"
+        ) from error
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_mb * MEBIBYTE),
+        ("grpc.max_send_message_length", -1),
+        # Two servers on one port would share its connections at random: better an error at the second's start.
+        ("grpc.so_reuseport", 0),
+        # Clients may ping an idle connection this often without being told to go away.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _name(module: object, service: str) -> str:
+    descriptor: Callable[..., object] = module.DESCRIPTOR.services_by_name[service]  # type: ignore[attr-defined]
+    return str(descriptor.full_name)  # type: ignore[attr-defined]

@@ -1,0 +1,130 @@
+"""Classifier messages to values and back; nothing here decides anything."""
+
+import math
+import time
+
+import numpy as np
+
+from bundle.manifest import TensorSpec
+from protos.classifier.v1 import classifier_pb2 as pb
+from service.errors import RequestInvalid
+from service.inference.values import Answer, HeadAnswer, Images, Request
+from service.models.version import ModelQuery, ModelVersion, Servable
+from service.runtimes.base import Array
+
+DTYPES = frozenset("bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64".split())
+INVALID_ARGUMENT = 3
+
+
+def query(spec: pb.ModelSpec) -> ModelQuery:
+    """Which version is meant. Raises RequestInvalid without a name."""
+    if not spec.name:
+        raise RequestInvalid("model.name is empty; ListModels tells the names")
+    choice = spec.WhichOneof("choice")
+    return ModelQuery(
+        spec.name,
+        version=spec.version if choice == "version" else None,
+        label=spec.version_label if choice == "version_label" else None,
+    )
+
+
+def request(message: pb.ClassifyRequest, seconds_left: float | None) -> Request:
+    """A call's values; the deadline is counted on the monotonic clock from now. Raises RequestInvalid."""
+    if not message.inputs:
+        raise RequestInvalid("the call has no inputs; give one with `images` or a `tensor`")
+    names = [each.name for each in message.inputs]
+    if len(set(names)) < len(names):
+        raise RequestInvalid(f"an input is given twice: {names}")
+    return Request(
+        model=query(message.model),
+        inputs={each.name: _values(each) for each in message.inputs},
+        top_k=message.top_k if message.HasField("top_k") else None,
+        deadline=math.inf if seconds_left is None else time.monotonic() + seconds_left,
+    )
+
+
+def _values(message: pb.Input) -> Images | Array:
+    if not message.HasField("tensor"):
+        return message.images
+    if message.images:
+        raise RequestInvalid(f"input {message.name!r} has both images and a tensor; give one of them")
+    return _array(message.tensor, message.name)
+
+
+def _array(tensor: pb.Tensor, name: str) -> Array:
+    """A view of the message's bytes, shaped. Raises RequestInvalid where dtype, shape and bytes disagree."""
+    if tensor.dtype not in DTYPES:
+        raise RequestInvalid(f"input {name!r} has dtype {tensor.dtype!r}; known are {', '.join(sorted(DTYPES))}")
+    dtype, shape = np.dtype(tensor.dtype), list(tensor.shape)
+    wanted = math.prod(shape) * dtype.itemsize
+    if not shape or min(shape) < 0 or wanted != len(tensor.data):
+        raise RequestInvalid(
+            f"input {name!r} has shape {shape} of {tensor.dtype}, so its data must be {wanted} bytes: "
+            f"it is {len(tensor.data)}"
+        )
+    return np.frombuffer(tensor.data, dtype).reshape(shape)
+
+
+def response(answer: Answer) -> pb.ClassifyResponse:
+    """The reply of one call, a result a picture in the order of the request."""
+    timing = pb.Timing(
+        preprocess_us=round(answer.timing.preprocess * 1e6),
+        queue_us=round(answer.timing.queue * 1e6),
+        compute_us=round(answer.timing.compute * 1e6),
+    )
+    rows = zip(*(_classifications(head) for head in answer.heads), strict=True)
+    results = [
+        pb.Result(error=pb.Error(code=INVALID_ARGUMENT, message=answer.errors[number]))
+        if number in answer.errors
+        else pb.Result(classifications=next(rows))
+        for number in range(answer.count)
+    ]
+    model = pb.ModelSpec(name=answer.name, version=answer.version)
+    return pb.ClassifyResponse(model=model, results=results, timing=timing)
+
+
+def _classifications(head: HeadAnswer) -> list[pb.Classification]:
+    return [
+        pb.Classification(
+            head=head.name,
+            classes=[
+                pb.ClassScore(label=head.labels[index], index=index, score=score)
+                for index, score in zip(indices, scores, strict=True)
+            ],
+        )
+        for indices, scores in zip(head.indices.tolist(), head.scores.tolist(), strict=True)
+    ]
+
+
+def status(version: ModelVersion) -> pb.VersionStatus:
+    """A version's state and why it is in it."""
+    state = pb.VersionStatus.State.Value(version.state.value)
+    return pb.VersionStatus(version=version.number, state=state, reason=version.reason)
+
+
+def tensor_spec(spec: TensorSpec) -> pb.TensorSpec:
+    """An input or output of the graph; -1 is any size."""
+    shape = [-1 if size is None else size for size in spec.shape]
+    return pb.TensorSpec(name=spec.name, dtype=spec.dtype, shape=shape)
+
+
+def describe(servable: Servable, reply: pb.GetModelResponse) -> None:
+    """Fills in what one READY version is."""
+    manifest = servable.bundle.manifest
+    reply.model.version = servable.bundle.version
+    reply.inputs.extend(map(tensor_spec, manifest.signature.inputs))
+    reply.outputs.extend(map(tensor_spec, manifest.signature.outputs))
+    for each in manifest.preprocessing:
+        reply.preprocessing.add(
+            input=each.input,
+            height=each.height,
+            width=each.width,
+            channels=each.channels,
+            resize=each.resize,
+            kernel=each.kernel,
+        )
+    for head in manifest.heads:
+        labels = servable.labels[head.name]
+        reply.heads.add(name=head.name, output=head.output, activation=head.activation, labels=labels)
+    reply.training_metrics.update(manifest.metrics)
+    reply.runtime = servable.runs_on

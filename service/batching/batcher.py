@@ -1,0 +1,100 @@
+"""The queue of one model version and the rule by which it becomes batches.
+
+An idle instance takes what is there at once; while all are busy, rows accumulate. So a lone request never waits and
+batches grow exactly as fast as the load does; there is no delay to tune. Entries whose caller left or whose deadline
+passed are dropped while the batch forms and never executed. All state belongs to the event loop. Called by
+`service.inference`, owned by `service.models`.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from bundle.manifest import Signature
+from service.batching.entries import Entry, Ran, Slice
+from service.batching.instance import Instance, Outcome
+from service.errors import DeadlinePassed, ModelNotReady
+from service.runtimes.base import Arrays, Runtime
+from service.telemetry.metrics import VersionMetrics
+
+
+class Batcher:
+    """Runs rows on the runtimes, in arrival order, in batches of up to `max_batch_size`."""
+
+    def __init__(
+        self, runtimes: Sequence[Runtime], signature: Signature, *, max_batch_size: int, metrics: VersionMetrics
+    ) -> None:
+        self.max_batch_size = max_batch_size
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Entry] = deque()
+        self._started: dict[Instance, float] = {}
+        self._instances = [Instance(runtime, signature, max_batch_size, self._finish) for runtime in runtimes]
+        self._idle = list(self._instances)
+
+    async def run(self, rows: Arrays, deadline: float = math.inf) -> Ran:
+        """Runs rows [n, ...] of every input and waits for their outputs.
+
+        Raises DeadlinePassed when the deadline (monotonic seconds) goes by before the last row was begun, RuntimeFailed
+        when the runtime threw. A caller that is cancelled leaves the queue without being executed.
+        """
+        count = len(next(iter(rows.values())))
+        entry = Entry(rows, count, deadline, time.monotonic(), self._loop.create_future())
+        self._queue.append(entry)
+        self._dispatch()
+        return await entry.future
+
+    def stop(self) -> None:
+        """Ends the instances. Whoever still waits gets an error; `service.models` stops only what has no lease."""
+        for entry in self._queue:
+            entry.fail(ModelNotReady("the model was unloaded before this call's turn; try again"))
+        self._queue.clear()
+        for instance in self._instances:
+            instance.stop()
+
+    def _dispatch(self) -> None:
+        while self._idle and (batch := self._form()):
+            instance = self._idle.pop()
+            self._started[instance] = time.monotonic()
+            instance.start(batch)
+
+    def _form(self) -> list[Slice]:
+        batch: list[Slice] = []
+        room, now = self.max_batch_size, time.monotonic()
+        while self._queue and room:
+            entry = self._queue[0]
+            if not self._wanted(entry, now):
+                self._queue.popleft()
+                continue
+            part = entry.take(room)
+            room -= part.count
+            batch.append(part)
+            if entry.taken == entry.count:
+                self._queue.popleft()
+        return batch
+
+    def _wanted(self, entry: Entry, now: float) -> bool:
+        if now > entry.deadline:
+            waited = now - entry.arrived
+            entry.fail(DeadlinePassed(f"the deadline passed after {waited:.3f} s in the queue; nothing was executed"))
+        return not entry.future.done()
+
+    def _finish(self, instance: Instance, batch: Sequence[Slice], outcome: Outcome) -> None:
+        """Gives the instance its next batch first, then answers this one."""
+        started = self._started.pop(instance)
+        self._idle.append(instance)
+        self._dispatch()
+        self._metrics.compute.observe(outcome.seconds)
+        self._metrics.batch_size.observe(sum(part.count for part in batch))
+        begin = 0
+        for part in batch:
+            waited = started - part.entry.arrived
+            self._metrics.queue.observe(waited)
+            if outcome.error is not None:
+                part.entry.fail(outcome.error)
+            else:
+                own = {name: values[begin : begin + part.count] for name, values in outcome.outputs.items()}
+                part.entry.deliver(part, own, waited, outcome.seconds)
+            begin += part.count

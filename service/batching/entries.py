@@ -1,0 +1,82 @@
+"""One caller's rows on their way through the batches.
+
+An entry may carry many rows and be spread over several batches; its future completes exactly once, when the last row is
+back, or with the first error. Belongs to the event loop; only the arrays are read by the instances' threads.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from service.runtimes.base import Array, Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What an entry gets back: outputs [n, ...] by name, and its longest wait and run in seconds."""
+
+    outputs: Mapping[str, Array]
+    queue_seconds: float
+    compute_seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """Rows [n, ...] of every input, when they must be begun (monotonic seconds) and where the answer goes."""
+
+    rows: Arrays
+    count: int
+    deadline: float
+    arrived: float
+    future: "asyncio.Future[Ran]"
+    taken: int = 0
+    _returned: int = 0
+    _queue_seconds: float = 0.0
+    _compute_seconds: float = 0.0
+    _outputs: dict[str, Array] = field(default_factory=dict)
+
+    def take(self, most: int) -> "Slice":
+        """The next rows, at most so many."""
+        part = Slice(self, self.taken, min(self.count, self.taken + most))
+        self.taken = part.stop
+        return part
+
+    def deliver(self, part: "Slice", outputs: Arrays, queue_seconds: float, compute_seconds: float) -> None:
+        """Takes the outputs of one slice; the last slice completes the future."""
+        if self.future.done():
+            return
+        self._queue_seconds = max(self._queue_seconds, queue_seconds)
+        self._compute_seconds = max(self._compute_seconds, compute_seconds)
+        self._returned += part.stop - part.start
+        if part.stop - part.start == self.count:
+            self._outputs = dict(outputs)
+        else:
+            self._gather(part, outputs)
+        if self._returned == self.count:
+            self.future.set_result(Ran(self._outputs, self._queue_seconds, self._compute_seconds))
+
+    def fail(self, error: Exception) -> None:
+        """Completes the future with the error, unless it is complete or its caller has left."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def _gather(self, part: "Slice", outputs: Arrays) -> None:
+        for name, values in outputs.items():
+            if name not in self._outputs:
+                self._outputs[name] = np.empty((self.count, *values.shape[1:]), values.dtype)
+            self._outputs[name][part.start : part.stop] = values
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows start:stop of an entry, inside one batch."""
+
+    entry: Entry
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start

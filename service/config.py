@@ -1,0 +1,70 @@
+"""The server's settings: every knob declared once with its default, its limits and its doc.
+
+`service.cli` turns the declarations into flags, `CONVOY_*` variables and keys of a TOML file (in this order of
+precedence); nothing else reads the environment. Values here are checked, frozen and final.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from service.errors import SettingsError
+
+MEBIBYTE = 1 << 20
+
+
+def _knob(
+    default: Any = dataclasses.MISSING, *, doc: str, least: float | None = None, most: float | None = None
+) -> Any:
+    return field(default=default, metadata={"doc": doc, "least": least, "most": most})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `convoy serve` runs with. Raises SettingsError for a value outside its limits."""
+
+    repository: Path = _knob(doc="Folder of models: MODEL/VERSION/manifest.json.")
+    host: str = _knob("0.0.0.0", doc="Address to listen on.")  # noqa: S104 - a server in a container listens on all
+    port: int = _knob(8500, doc="gRPC port; 0 takes a free one.", least=0, most=65535)
+    metrics_port: int = _knob(
+        8002, doc="HTTP port of /metrics, /livez and /readyz; 0 takes a free one.", least=0, most=65535
+    )
+    device: str = _knob(
+        "auto", doc="auto, cpu, cuda[:N] or tensorrt[:N]; one that is asked for and absent is an error."
+    )
+    runtime: Literal["auto", "onnx", "tensorflow"] = _knob("auto", doc="What executes the models; auto prefers ONNX.")
+    threads: int = _knob(0, doc="CPU threads of one inference; 0 means all cores.", least=0)
+    instances: int = _knob(1, doc="Copies of each model that run side by side.", least=1)
+    max_batch_size: int = _knob(32, doc="Pictures in one run of a model, at most.", least=1)
+    max_pending: int = _knob(4096, doc="Pictures accepted and not yet answered, for each model.", least=1)
+    max_images_per_call: int = _knob(1024, doc="Pictures in one call.", least=1)
+    max_message_mb: int = _knob(64, doc="Size of one request in MiB.", least=1, most=2047)
+    max_image_mb: int = _knob(20, doc="Size of one encoded picture in MiB.", least=1)
+    max_image_pixels: int = _knob(50_000_000, doc="Width times height of one picture.", least=1)
+    max_image_side: int = _knob(16_384, doc="Width or height of one picture.", least=1)
+    poll_interval: float = _knob(2.0, doc="Seconds between two looks at the repository; 0 looks once.", least=0)
+    drain_delay: float = _knob(
+        0.0, doc="Seconds after SIGTERM during which health says NOT_SERVING and calls are still taken.", least=0
+    )
+    drain_timeout: float = _knob(30.0, doc="Seconds that accepted calls may take after that.", least=0)
+    log_level: Literal["debug", "info", "warning", "error"] = _knob("info", doc="Least severe events to log.")
+    log_format: Literal["auto", "json", "text"] = _knob("auto", doc="json or text; auto means text on a terminal.")
+
+    def __post_init__(self) -> None:
+        """Holds every number to the limits of its declaration."""
+        for knob in dataclasses.fields(self):
+            value, least, most = getattr(self, knob.name), knob.metadata["least"], knob.metadata["most"]
+            if (least is not None and value < least) or (most is not None and value > most):
+                wanted = f"at least {least}" if most is None else f"between {least} and {most}"
+                raise SettingsError(f"{flag(knob.name)} is {value}, it must be {wanted}")
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def variable(name: str) -> str:
+    """The environment's spelling of a setting."""
+    return f"CONVOY_{name.upper()}"

@@ -1,0 +1,1 @@
+"""Which versions exist, what state each is in, and who is using them."""

@@ -1,0 +1,151 @@
+"""The golden gate: a variant gives what Keras gave, on this machine, through the real decoder and runtime.
+
+Owns the comparison and its report. The invariant: every golden sample runs alone, among strangers and in one large
+batch, so an answer that depends on its neighbours is found before the version is READY. Called while a version loads,
+when a batch job opens its predictor, and by `convoy verify`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from bundle.errors import BundleError, ImageError
+from bundle.manifest import Head, Variant
+from bundle.preprocessing import Limits, decode
+from bundle.store import Bundle
+from service.errors import ModelUnusable
+from service.runtimes.base import Array, Arrays, Runtime
+
+_SHUFFLE_SEED: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenReport:
+    """How far a variant's outputs are from the golden ones.
+
+    Differences are absolute, over all outputs and batch sizes; NaN where an output was NaN, which never passes.
+    `worst_sample` counts the golden samples from 0. `top1_agreement` is the share of rows, over all heads and batch
+    sizes, whose best class is the golden one.
+    """
+
+    variant: str
+    samples: int
+    max_difference: float
+    mean_difference: float
+    worst_sample: int
+    tolerance: float
+    passed: bool
+    top1_agreement: float
+
+    def __str__(self) -> str:
+        verdict = "reproduces" if self.passed else "does not reproduce"
+        relation = "within" if self.passed else "over"
+        return (
+            f"variant {self.variant!r} {verdict} its {self.samples} golden samples: the largest difference is "
+            f"{self.max_difference:.2g} at sample {self.worst_sample}, {relation} the tolerance of {self.tolerance:g}"
+        )
+
+
+def check(
+    runtime: Runtime,
+    bundle: Bundle,
+    variant: Variant,
+    limits: Limits,
+    *,
+    batch_sizes: Sequence[int] | None = None,
+) -> GoldenReport:
+    """Runs every golden sample at each batch size (1, 3 and all at once unless told) and compares.
+
+    Batches are full: rows are shuffled and repeat where the samples don't fill the last one, so a size above the
+    number of samples is really run. Raises ModelUnusable where the samples can't be read or don't fit the signature,
+    RuntimeFailed where the runtime throws.
+    """
+    inputs, expected, samples = _load(bundle, limits)
+    tally = _Tally(expected, bundle.manifest.heads, samples)
+    for size in sorted(set(batch_sizes or (1, 3, samples))):
+        for rows in _batches(samples, size):
+            tally.add(rows, runtime.run({name: pixels[rows] for name, pixels in inputs.items()}))
+    return tally.report(variant)
+
+
+def _batches(samples: int, size: int) -> Iterator[Array]:
+    """Row numbers that cover every sample in shuffled order, `size` at a time, going round to fill the last batch."""
+    order = np.random.default_rng(_SHUFFLE_SEED).permutation(samples)
+    for start in range(0, samples, size):
+        yield order[np.arange(start, start + size) % samples]
+
+
+class _Tally:
+    """Adds up the differences between what ran and what was expected, sample by sample."""
+
+    def __init__(self, expected: Arrays, heads: Sequence[Head], samples: int) -> None:
+        self._expected = expected
+        self._heads = heads
+        self._worst = np.zeros(samples)
+        self._sum = 0.0
+        self._count = 0
+        self._hits: list[float] = []
+
+    def add(self, rows: Array, actual: Arrays) -> None:
+        for name, golden in self._expected.items():
+            wanted, found = golden[rows], actual[name]
+            if found.shape != wanted.shape:
+                raise ModelUnusable(
+                    f"output {name!r} has shape {list(found.shape)} for a batch of {len(rows)}, "
+                    f"the golden outputs have {list(wanted.shape)}"
+                )
+            with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which fails the gate below
+                difference = np.abs(found.astype(np.float64) - wanted).reshape(len(rows), -1)
+            np.maximum.at(self._worst, rows, difference.max(axis=1))
+            self._sum += float(difference.sum())
+            self._count += difference.size
+        for head in self._heads:
+            same = actual[head.output].argmax(axis=-1) == self._expected[head.output][rows].argmax(axis=-1)
+            self._hits.append(float(same.mean()))
+
+    def report(self, variant: Variant) -> GoldenReport:
+        worst = int(self._worst.argmax())
+        largest = float(self._worst[worst])
+        return GoldenReport(
+            variant=variant.name,
+            samples=len(self._worst),
+            max_difference=largest,
+            mean_difference=self._sum / self._count,
+            worst_sample=worst,
+            tolerance=variant.tolerance,
+            passed=largest <= variant.tolerance,
+            top1_agreement=float(np.mean(self._hits)) if self._hits else 1.0,
+        )
+
+
+def _load(bundle: Bundle, limits: Limits) -> tuple[dict[str, Array], dict[str, Array], int]:
+    """The golden samples as inputs and expected outputs, each [samples, ...], and how many they are."""
+    try:
+        inputs = {spec.name: _pixels(bundle, spec.name, limits) for spec in bundle.manifest.signature.inputs}
+        outputs = bundle.golden_outputs()
+    except BundleError as error:
+        raise ModelUnusable(str(error)) from error
+    missing = [spec.name for spec in bundle.manifest.signature.outputs if spec.name not in outputs]
+    if missing:
+        raise ModelUnusable(f"the golden outputs lack {missing[0]!r}, which the signature declares")
+    expected = {spec.name: outputs[spec.name] for spec in bundle.manifest.signature.outputs}
+    counts = {name: len(values) for name, values in (inputs | expected).items()}
+    if len(set(counts.values())) != 1 or not min(counts.values()):
+        raise ModelUnusable(f"the golden samples must be as many for each input and output, they are {counts}")
+    return inputs, expected, min(counts.values())
+
+
+def _pixels(bundle: Bundle, name: str, limits: Limits) -> Array:
+    """The golden pictures of one input as its array [samples, height, width, channels]."""
+    spec = next((spec for spec in bundle.manifest.preprocessing if spec.input == name), None)
+    if spec is None:
+        raise ModelUnusable(f"input {name!r} has no preprocessing, so golden pictures can't be given to it")
+    try:
+        pixels = [decode(data, spec, limits) for data in bundle.golden_images(name)]
+    except ImageError as error:
+        raise ModelUnusable(f"a golden picture of input {name!r} can't be read: {error}") from error
+    if not pixels:
+        raise ModelUnusable(f"there are no golden pictures for input {name!r}, so nothing can be proved")
+    return np.stack(pixels)

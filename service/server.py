@@ -1,0 +1,129 @@
+"""The whole server on one page: what it is made of, how it starts and how it stops.
+
+Start: ports first, so that probes are answered at once; then the repository; health turns SERVING when every model is
+READY. Stop: health NOT_SERVING, the drain delay in which calls are still taken, then no new calls, every accepted one
+answered, then batchers and runtimes.
+"""
+
+import asyncio
+import importlib.metadata
+import logging
+import signal
+import time
+from collections.abc import Sequence
+
+from service.api import grpcio_transport
+from service.api.classifier import ClassifierServicer
+from service.api.health import Health
+from service.api.status import Guard
+from service.config import Settings
+from service.inference.dataplane import DataPlane
+from service.models import repository
+from service.models.loader import Loader, limits
+from service.models.registry import Registry
+from service.telemetry.http import HttpServer
+from service.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 1.0
+STUCK_SECONDS = 15.0
+
+
+class Server:
+    """One server. Raises SettingsError from its constructor or `start` for a start-up mistake."""
+
+    def __init__(self, settings: Settings) -> None:
+        repository.check(settings.repository)
+        self._settings = settings
+        self.metrics = Metrics()
+        self.metrics.build(
+            version=importlib.metadata.version("convoy"), runtime=settings.runtime, device=settings.device
+        )
+        self.models = Registry(Loader(settings, self.metrics), self.metrics, self._changed)
+        self.health = Health()
+        self._data_plane = DataPlane(
+            self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
+        )
+        servicer = ClassifierServicer(self._data_plane, self.models, Guard(self.metrics))
+        self._grpc, self.port = grpcio_transport.build(settings, servicer, self.health.servicer)
+        self._http = HttpServer(
+            settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self._not_ready
+        )
+        self.metrics_port = self._http.port
+        self._scanned = False
+        self._beat = time.monotonic()
+        self._stopping = asyncio.Event()
+        self._failure: Exception | None = None
+        self._updates: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.
+
+        Raises SettingsError when the first look at the repository finds a start-up mistake.
+        """
+        loop = asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            self._stopping.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, interrupt)
+        await self.start()
+        await self._stopping.wait()
+        await self.stop()
+        if self._failure is not None:
+            raise self._failure
+
+    async def start(self) -> None:
+        """Opens the ports and begins to load."""
+        await self._grpc.start()
+        self._http.start()
+        self._heart = asyncio.create_task(self._heartbeat())
+        self._watching = asyncio.create_task(self._watch())
+        log.info("listening", extra={"grpc_port": self.port, "http_port": self.metrics_port})
+
+    async def stop(self) -> None:
+        """Drains and stops: every call that was accepted is answered."""
+        log.info("draining", extra={"delay": self._settings.drain_delay, "timeout": self._settings.drain_timeout})
+        self._watching.cancel()
+        await self.health.drain(self.models)
+        await asyncio.sleep(self._settings.drain_delay)
+        await self._grpc.stop(self._settings.drain_timeout)
+        await self.models.close()
+        self._data_plane.close()
+        self._http.stop()
+        self._heart.cancel()
+        log.info("stopped")
+
+    async def _watch(self) -> None:
+        settings = self._settings
+        try:
+            await repository.watch(settings.repository, settings.poll_interval, self._reconcile)
+        except Exception as failure:
+            self._failure = failure
+            self._stopping.set()
+
+    async def _reconcile(self, published: Sequence[repository.Published]) -> None:
+        await self.models.reconcile(published)
+        self._scanned = True
+        self._changed()
+
+    async def _heartbeat(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _changed(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.health.update(self.models, scanned=self._scanned))
+        self._updates.add(task)
+        task.add_done_callback(self._updates.discard)
+
+    def _stuck(self) -> str | None:
+        silent = time.monotonic() - self._beat
+        return f"the event loop has not moved for {silent:.0f} s" if silent > STUCK_SECONDS else None
+
+    def _not_ready(self) -> str | None:
+        return self.health.problem(self.models)

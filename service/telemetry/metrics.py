@@ -1,0 +1,109 @@
+"""Every metric of the server, declared once; `README.md` lists them and a test holds the list true.
+
+The hot path never looks a label up: a version binds its children once (`Metrics.version`), the servicer binds one child
+a method and code. Histograms are in seconds. One instance a server, so tests and several servers never share counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+STATES = ("LOADING", "READY", "UNLOADING", "UNAVAILABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionMetrics:
+    """The children of one model version, bound once."""
+
+    images: Counter
+    rejected: Counter
+    preprocess: Histogram
+    queue: Histogram
+    compute: Histogram
+    batch_size: Histogram
+    pending: Gauge
+
+
+class Metrics:
+    """The server's registry and what it counts."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # a second series for each counter, which nothing here reads
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        version = ("model", "version")
+        self._calls = self._histogram(
+            "convoy_call_seconds", "Calls by method and gRPC code.", ("method", "code"), SECONDS
+        )
+        self._images = Counter("convoy_images", "Pictures classified.", version, registry=self.registry)
+        self._rejected = Counter(
+            "convoy_images_rejected", "Pictures that could not be used.", version, registry=self.registry
+        )
+        self._preprocess = self._histogram(
+            "convoy_preprocess_seconds", "Decode and resize of one call.", version, SECONDS
+        )
+        self._queue = self._histogram("convoy_queue_seconds", "Wait for a batch.", version, SECONDS)
+        self._compute = self._histogram("convoy_compute_seconds", "One run of the model.", version, SECONDS)
+        self._batch = self._histogram("convoy_batch_size", "Pictures in one run of the model.", version, ROWS)
+        self._pending = Gauge(
+            "convoy_pending_images", "Pictures accepted and not yet answered.", version, registry=self.registry
+        )
+        self._state = Gauge(
+            "convoy_model_state", "1 for the state a version is in.", (*version, "state"), registry=self.registry
+        )
+        self._load = Gauge("convoy_model_load_seconds", "Time from LOADING to READY.", version, registry=self.registry)
+        self._build = Info("convoy_build", "The release and what runs models.", registry=self.registry)
+        self.call = cache(self._call)
+
+    def _histogram(self, name: str, doc: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, doc, labels, buckets=buckets, registry=self.registry)
+
+    def _call(self, method: str, code: str) -> Histogram:
+        return self._calls.labels(method, code)
+
+    def version(self, model: str, version: int) -> VersionMetrics:
+        """Binds the children of one version."""
+        at = (model, str(version))
+        return VersionMetrics(
+            images=self._images.labels(*at),
+            rejected=self._rejected.labels(*at),
+            preprocess=self._preprocess.labels(*at),
+            queue=self._queue.labels(*at),
+            compute=self._compute.labels(*at),
+            batch_size=self._batch.labels(*at),
+            pending=self._pending.labels(*at),
+        )
+
+    def state(self, model: str, version: int, state: str) -> None:
+        """Marks the one state that a version is in."""
+        for name in STATES:
+            self._state.labels(model, str(version), name).set(name == state)
+
+    def loaded(self, model: str, version: int, seconds: float) -> None:
+        """Records how long a version took from LOADING to READY."""
+        self._load.labels(model, str(version)).set(seconds)
+
+    def forget(self, model: str, version: int) -> None:
+        """Drops the gauges of a version that is gone; its counters stay, as Prometheus expects."""
+        for name in STATES:
+            self._state.remove(model, str(version), name)
+        for gauge in (self._pending, self._load):
+            gauge.remove(model, str(version))
+
+    def build(self, **facts: str) -> None:
+        """Tells the release and the runtime."""
+        self._build.info(facts)
