@@ -158,7 +158,9 @@ def report(asked: Asked, truth: list[str], bundle: Path) -> bool:
     table = Table("picture", "truth", "served", "probability")
     for number, (answer, label) in enumerate(zip(asked.answers[:SHOWN], truth, strict=False)):
         best = answer.best
-        table.add_row(str(number), label, best.label if best.label == label else f"[red]{best.label}[/]", f"{best.score:.3f}")
+        table.add_row(
+            str(number), label, best.label if best.label == label else f"[red]{best.label}[/]", f"{best.score:.3f}"
+        )
     console.print(table)
     served = [answer.best.label for answer in asked.answers]
     trained = evaluated(bundle)
