@@ -128,7 +128,8 @@ def held_out() -> tuple[list[bytes], list[str]]:
     """The first test pictures as PNG files, and their labels."""
     from training.datasets import load
 
-    dataset = load(MODEL)
+    folder = os.environ.get("CONVOY_DATA")
+    dataset = load(MODEL, Path(folder) if folder else None)
     encoded = []
     for pixels in dataset.test.images[:PICTURES]:
         file = io.BytesIO()

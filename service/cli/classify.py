@@ -1,0 +1,149 @@
+"""`convoy classify`: pictures, folders or standard input to a server, its answers to a table or to JSON lines.
+
+Needs only the base install. Exit code 0 when every picture was classified, 1 when any was rejected, 2 for a mistake or
+a server that gives no answer, said in one sentence after the answers that came before it.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.client.channel import DEFAULT_SERVER, DEFAULT_TIMEOUT
+from service.client.client import Client
+from service.client.errors import ClientError, ImageRejected
+from service.client.results import Classification, ClassScore
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+STDIN = "-"
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
+
+Answers = Iterable[tuple[str, Classification | ImageRejected]]
+
+
+def classify(
+    pictures: Annotated[
+        list[str], typer.Argument(metavar="PICTURE", help="Files, folders of pictures, or - for standard input.")
+    ],
+    *,
+    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The gRPC server.")] = DEFAULT_SERVER,
+    model: Annotated[str | None, typer.Option(help="Model to ask; not needed where the server has only one.")] = None,
+    version: Annotated[int | None, typer.Option(help="Version of the model; else its highest that is READY.")] = None,
+    version_label: Annotated[str | None, typer.Option(help="Version by its label, such as stable.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Classes for each picture, best first; 5 unless the model has fewer.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, as the answers come.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that one call may take.")] = DEFAULT_TIMEOUT,
+) -> None:
+    """Ask a server what is on pictures; exit code 1 if any was rejected, 2 for a mistake or no answer."""
+    show: Callable[[Answers], int] = print_json if as_json else print_table
+    try:
+        names = expand(pictures)
+        images = [sys.stdin.buffer.read() if name == STDIN else name for name in names]
+        with Client(server, timeout=timeout) as client:
+            answers = client.classify_stream(
+                images,
+                model=model or only_model(client, server),
+                version=version,
+                version_label=version_label,
+                top_k=top_k,
+            )
+            rejected = show(zip(names, answers, strict=True))
+    except (ClientError, OSError, ValueError) as error:
+        typer.echo(f"convoy classify: {sentence(error)}", err=True)
+        raise typer.Exit(2) from error
+    raise typer.Exit(1 if rejected else 0)
+
+
+def expand(arguments: list[str]) -> list[str]:
+    """The arguments with each folder replaced by its pictures, by name. Raises ValueError for one without pictures."""
+    if arguments.count(STDIN) > 1:
+        raise ValueError("- stands for standard input and can be given only once")
+    return [name for argument in arguments for name in _pictures(argument)]
+
+
+def only_model(client: Client, server: str) -> str:
+    """The name of the server's one model. Raises ValueError if it has none or several."""
+    names = [model.name for model in client.list_models()]
+    if len(names) != 1:
+        found = f"has the models {', '.join(names)}: choose one with --model" if names else "has no model yet"
+        raise ValueError(f"server {server} {found}")
+    return names[0]
+
+
+def print_json(answers: Answers) -> int:
+    """One object a line; gives the number of rejected pictures."""
+    rejected = 0
+    for name, answer in answers:
+        if isinstance(answer, ImageRejected):
+            rejected += 1
+            value = {"error": {"code": answer.code, "message": answer.problem}}
+        else:
+            value = dataclasses.asdict(answer)
+        typer.echo(json.dumps({"picture": name, **value}))
+    return rejected
+
+
+def print_table(answers: Answers) -> int:
+    """One table, also of what came before an error; gives the number of rejected pictures."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Picture", "Class", "Score", "Next")
+    total = rejected = 0
+    source = ""
+    try:
+        for name, answer in answers:
+            total += 1
+            if isinstance(answer, ImageRejected):
+                rejected += 1
+            else:
+                source = f" by {answer.model} version {answer.version}"
+            for row in _rows(name, answer):
+                table.add_row(*row)
+    finally:
+        table.caption = f"{total - rejected} of {total} classified{source}"
+        if table.rows:
+            Console().print(table)
+    return rejected
+
+
+def _rows(name: str, answer: Classification | ImageRejected) -> "Iterator[Sequence[Text]]":
+    """One row a head. Names and labels are Text, so that no bracket in them is taken for markup."""
+    from rich.text import Text
+
+    if isinstance(answer, ImageRejected):
+        yield Text(name), Text(answer.problem, "red")
+        return
+    for head, (best, *others) in answer.heads.items():
+        label = _label(best) if len(answer.heads) == 1 else f"{head}: {_label(best)}"
+        following = ", ".join(f"{_label(other)} {other.score:.3f}" for other in others)
+        yield Text(name), Text(label), Text(f"{best.score:.3f}"), Text(following)
+
+
+def sentence(error: Exception) -> str:
+    """The error for a person: a missing file without its number."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _pictures(argument: str) -> list[str]:
+    folder = Path(argument)
+    if argument == STDIN or not folder.is_dir():
+        return [argument]
+    found = sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise ValueError(f"folder {argument} has no picture in it ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def _label(score: ClassScore) -> str:
+    return score.label or f"class {score.index}"

@@ -1,0 +1,237 @@
+"""`convoy.AsyncClient`: asks a server from asyncio, with the methods of `convoy.Client`.
+
+Owns one channel, opened with the first call and bound to that call's event loop. Files are opened and read in threads,
+so that the loop never waits for a disk. What it shares with `service.client.client` is in `messages` and `pictures`.
+"""
+# ruff: noqa: ASYNC109 - `timeout` is gRPC's deadline, which the server is told too, not a timer around the await
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+
+import grpc
+
+from protos.classifier.v1 import classifier_pb2 as pb
+from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub
+from service.client import channel, messages, pictures
+from service.client.errors import CallCancelled, ImageRejected, translated
+from service.client.pictures import Image, Picture
+from service.client.results import Classification, ModelInfo, ModelSummary
+
+if TYPE_CHECKING:
+    from protos.classifier.v1.classifier_pb2_grpc import ClassifierAsyncStub
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+# The call of one group; None where its picture was refused and nothing is sent.
+ClassifyCall: TypeAlias = "grpc.aio.UnaryUnaryCall[pb.ClassifyRequest, pb.ClassifyResponse] | None"
+
+
+class AsyncClient:
+    """Asks one server, or all that its DNS name stands for, in turn. The arguments are those of `Client`.
+
+    It may be made anywhere, but all its calls belong to one event loop.
+    """
+
+    def __init__(
+        self,
+        server: str = channel.DEFAULT_SERVER,
+        *,
+        timeout: float = channel.DEFAULT_TIMEOUT,
+        wait_for_ready: bool = False,
+        root_certificates: str | os.PathLike[str] | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        max_message_bytes: int = channel.DEFAULT_MESSAGE_BYTES,
+    ) -> None:
+        self._endpoint = channel.endpoint(
+            server,
+            timeout=timeout,
+            wait_for_ready=wait_for_ready,
+            root_certificates=root_certificates,
+            credentials=credentials,
+            max_message_bytes=max_message_bytes,
+        )
+        self._channel: grpc.aio.Channel | None = None
+        self._opened_stub: ClassifierAsyncStub | None = None
+        self._closed = False
+
+    async def classify(
+        self,
+        image: Image,
+        *,
+        model: str,
+        version: int | None = None,
+        version_label: str | None = None,
+        top_k: int | None = None,
+        timeout: float | None = None,
+    ) -> Classification:
+        """Classifies one picture: a path, an encoded file's bytes, or pixels [height, width, channels].
+
+        Without `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5
+        classes a head. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
+        """
+        question = messages.question(model, version, version_label, top_k)
+        picture = pictures.look(image, "image", self._endpoint.largest_picture)
+        if picture.refusal:
+            raise picture.refusal
+        request = await _with_pictures(question, [picture])
+        response = await self._ask(self._stub().Classify, request, timeout)
+        (answer,) = messages.answers(response, [picture], self._endpoint.server)
+        if isinstance(answer, ImageRejected):
+            raise answer
+        return answer
+
+    async def classify_many(
+        self,
+        images: Iterable[Image],
+        *,
+        model: str,
+        version: int | None = None,
+        version_label: str | None = None,
+        top_k: int | None = None,
+        timeout: float | None = None,
+        images_per_call: int = pictures.IMAGES_PER_CALL,
+        calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
+    ) -> list[Classification | ImageRejected]:
+        """All answers of `classify_stream` at once: one a picture, in order."""
+        stream = self.classify_stream(
+            images,
+            model=model,
+            version=version,
+            version_label=version_label,
+            top_k=top_k,
+            timeout=timeout,
+            images_per_call=images_per_call,
+            calls_in_flight=calls_in_flight,
+        )
+        return [answer async for answer in stream]
+
+    def classify_stream(
+        self,
+        images: Iterable[Image],
+        *,
+        model: str,
+        version: int | None = None,
+        version_label: str | None = None,
+        top_k: int | None = None,
+        timeout: float | None = None,
+        images_per_call: int = pictures.IMAGES_PER_CALL,
+        calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
+    ) -> AsyncIterator[Classification | ImageRejected]:
+        """Classifies many pictures and gives their answers in order, as they come; a rejected one is an ImageRejected.
+
+        The pictures are cut into calls of at most `images_per_call` and 4 MiB, `calls_in_flight` are under way at a
+        time, and `timeout` is for each. `images` is gone through in a thread, where every file is opened (OSError)
+        before anything is sent; it is read when its call is made. A call that fails (CallFailed) ends the stream and
+        cancels those after it; the answers before it have been given.
+        """
+        question = messages.question(model, version, version_label, top_k)
+        at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
+        return self._stream(question, images, images_per_call, at_once, self._endpoint.seconds(timeout))
+
+    async def list_models(self, *, timeout: float | None = None) -> list[ModelSummary]:
+        """Every model of the server's repository with its versions and their states. Raises CallFailed."""
+        response = await self._ask(self._stub().ListModels, pb.ListModelsRequest(), timeout)
+        return messages.model_summaries(response)
+
+    async def get_model(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+        timeout: float | None = None,
+    ) -> ModelInfo:
+        """One model: signature, preprocessing, heads, metrics, runtime. Raises CallFailed, such as ModelNotFound."""
+        request = pb.GetModelRequest(model=messages.model_spec(name, version, version_label))
+        return messages.model_info(await self._ask(self._stub().GetModel, request, timeout))
+
+    async def close(self) -> None:
+        """Ends the connection; calls under way fail with CallCancelled."""
+        self._closed = True
+        if self._channel:
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._endpoint.server!r})"
+
+    def _stub(self) -> "ClassifierAsyncStub":
+        if self._closed:
+            raise CallCancelled(self._endpoint.server)
+        if self._opened_stub is None:
+            self._channel = self._endpoint.connect_async()
+            self._opened_stub = ClassifierStub(self._channel)
+        return self._opened_stub
+
+    async def _ask(
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None
+    ) -> Response:
+        seconds = self._endpoint.seconds(timeout)
+        with _translated(self._endpoint.server, seconds):
+            return await method(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
+
+    async def _stream(
+        self, question: pb.ClassifyRequest, images: Iterable[Image], images_per_call: int, at_once: int, seconds: float
+    ) -> AsyncIterator[Classification | ImageRejected]:
+        groups = await asyncio.to_thread(pictures.planned, images, self._endpoint.largest_picture, images_per_call)
+        calls: deque[tuple[list[Picture], ClassifyCall]] = deque()
+        try:
+            for group in groups:
+                if len(calls) == at_once:
+                    for answer in await self._collect(*calls[0], seconds):
+                        yield answer
+                    calls.popleft()
+                calls.append((group, await self._start(question, group, seconds)))
+            while calls:
+                for answer in await self._collect(*calls[0], seconds):
+                    yield answer
+                calls.popleft()
+        finally:
+            for _, call in calls:
+                if call:
+                    call.cancel()
+
+    async def _start(self, question: pb.ClassifyRequest, group: list[Picture], seconds: float) -> ClassifyCall:
+        if group[0].refusal:
+            return None
+        request = await _with_pictures(question, group)
+        classify = self._stub().Classify
+        with _translated(self._endpoint.server, seconds):
+            return classify(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
+
+    async def _collect(
+        self, group: list[Picture], call: ClassifyCall, seconds: float
+    ) -> list[Classification | ImageRejected]:
+        if call is None:
+            return [picture.refusal for picture in group if picture.refusal]
+        with _translated(self._endpoint.server, seconds):
+            response = await call
+        return messages.answers(response, group, self._endpoint.server)
+
+
+async def _with_pictures(question: pb.ClassifyRequest, group: list[Picture]) -> pb.ClassifyRequest:
+    if any(picture.on_disk for picture in group):
+        return await asyncio.to_thread(messages.with_pictures, question, group)
+    return messages.with_pictures(question, group)
+
+
+@contextmanager
+def _translated(server: str, seconds: float) -> Iterator[None]:
+    """`translated`, and the cancel that a closed channel deals out is told from a cancel of the caller's own task."""
+    try:
+        with translated(server, seconds):
+            yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise CallCancelled(server) from error

@@ -1,0 +1,154 @@
+"""What can go wrong when a server is asked, and the one table from gRPC codes to these errors.
+
+    ClientError
+      ImageRejected         one picture can't be used; the others of its call are answered
+      CallFailed            a whole call has no answer
+        ServerUnavailable     not reachable or not ready, after the retries
+        DeadlineExceeded      no answer within the call's time
+        Overloaded            the server's queue is full
+        InvalidRequest        the request contradicts the model's signature or a limit
+        MessageTooLarge       the call's bytes are over the server's limit
+        ModelNotFound         no such model, version or label
+        ModelUnusable         the server has the version but can't use it
+        AccessDenied          the server wants to know who asks, or says no
+        WrongServer           something else answers at the address
+        CallCancelled         the client was closed, before the call or during it
+        ServerFailed          anything else: the server's log knows more
+
+Each names the server and the remedy and has the original gRPC error as its `__cause__`. They can be pickled.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+
+class ClientError(Exception):
+    """The base of all that the client raises about a server or a picture."""
+
+
+class ImageRejected(ClientError):
+    """One picture can't be used. Raised by `classify`, returned in place by `classify_many`.
+
+    `image` is the path as it was given or, for bytes and arrays, "image 3" (counted from 0, as in the list); `code` is
+    the name of a gRPC status code, "INVALID_ARGUMENT" where the picture itself is at fault.
+    """
+
+    def __init__(self, image: str, problem: str, code: str) -> None:
+        super().__init__(image, problem, code)
+        self.image = image
+        self.problem = problem
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.image}: {self.problem}"
+
+
+class CallFailed(ClientError):
+    """A whole call has no answer."""
+
+    def __init__(self, server: str, problem: str) -> None:
+        super().__init__(server, problem)
+        self.server = server
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"server {self.server}: {self.problem}"
+
+
+class ServerUnavailable(CallFailed):
+    """Not reachable or not ready, after the retries."""
+
+
+class DeadlineExceeded(CallFailed):
+    """No answer within the call's time."""
+
+
+class Overloaded(CallFailed):
+    """The server's queue is full."""
+
+
+class InvalidRequest(CallFailed):
+    """The request contradicts the model's signature or a limit."""
+
+
+class MessageTooLarge(CallFailed):
+    """The call's bytes are over the server's limit."""
+
+
+class ModelNotFound(CallFailed):
+    """No such model, version or label."""
+
+
+class ModelUnusable(CallFailed):
+    """The server has the version but can't use it."""
+
+
+class AccessDenied(CallFailed):
+    """The server wants to know who asks, or says no."""
+
+
+class WrongServer(CallFailed):
+    """Something else answers at the address."""
+
+
+class CallCancelled(CallFailed):
+    """The client was closed, before the call or during it."""
+
+    def __init__(self, server: str, problem: str = "the client is closed; make a new one") -> None:
+        super().__init__(server, problem)
+
+
+class ServerFailed(CallFailed):
+    """The server failed in a way that the caller can't repair."""
+
+
+_Code = grpc.StatusCode
+
+# What each code means here; the sentence may use the server's own words and the call's seconds.
+_MEANING: dict[grpc.StatusCode, tuple[type[CallFailed], str]] = {
+    _Code.UNAVAILABLE: (ServerUnavailable, "unavailable: {details}; check the address and that the server is READY"),
+    _Code.DEADLINE_EXCEEDED: (
+        DeadlineExceeded,
+        "no answer within {timeout:g} s; check the address, send fewer pictures a call or allow a longer timeout",
+    ),
+    _Code.RESOURCE_EXHAUSTED: (Overloaded, "overloaded: {details}"),
+    _Code.INVALID_ARGUMENT: (InvalidRequest, "invalid request: {details}"),
+    _Code.OUT_OF_RANGE: (InvalidRequest, "invalid request: {details}"),
+    _Code.NOT_FOUND: (ModelNotFound, "{details}; `convoy models --server {server}` lists what it has"),
+    _Code.FAILED_PRECONDITION: (
+        ModelUnusable,
+        "{details}; `convoy models --server {server}` shows the versions' states",
+    ),
+    _Code.UNAUTHENTICATED: (AccessDenied, "access denied: {details}; check the credentials"),
+    _Code.PERMISSION_DENIED: (AccessDenied, "access denied: {details}; check the credentials"),
+    _Code.UNIMPLEMENTED: (WrongServer, "answers, but not as a Convoy classifier ({details}); check the address"),
+    _Code.CANCELLED: (CallCancelled, "the call was cancelled, as it is when its client is closed ({details})"),
+}
+_OTHERWISE = (ServerFailed, "failed with {code}: {details}; see the server's log")
+# gRPC has one code for a full queue and for a message over a limit; the latter only shows in its own words.
+_TOO_LARGE = (MessageTooLarge, "{details}; send fewer or smaller pictures a call, or raise the server's message limit")
+
+
+def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
+    """The client's error for a failed gRPC call to `server` that was given `timeout` seconds."""
+    code, details = error.code(), (error.details() or "no details").rstrip(".;")
+    kind, sentence = _MEANING.get(code, _OTHERWISE)
+    if code is _Code.RESOURCE_EXHAUSTED and "larger than max" in details:
+        kind, sentence = _TOO_LARGE
+    return kind(server, sentence.format(details=details, server=server, timeout=timeout, code=code.name))
+
+
+@contextmanager
+def translated(server: str, timeout: float) -> Iterator[None]:
+    """Turns what gRPC raises inside the block, which holds one call and nothing else, into the client's errors.
+
+    A closed channel has four ways to say so: a status, a cancelled future, ValueError and, in asyncio, UsageError.
+    """
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc(error, server, timeout) from error
+    except (grpc.FutureCancelledError, grpc.aio.UsageError, ValueError) as error:
+        raise CallCancelled(server) from error

@@ -1,0 +1,117 @@
+"""Values to messages and back, shared by both clients so that they can't differ.
+
+Knows the wire's every field that the client uses and does no I/O, except that pictures on disk are read while their
+request is built. Called by `service.client.client` and `service.client.aio`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import grpc
+
+from protos.classifier.v1 import classifier_pb2 as pb
+from service.client.errors import ImageRejected, ServerFailed
+from service.client.pictures import Picture
+from service.client.results import (
+    Classification,
+    ClassScore,
+    Head,
+    ModelInfo,
+    ModelSummary,
+    Preprocessing,
+    TensorSpec,
+    Timing,
+    VersionStatus,
+)
+
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+_STATES = {number: name for name, number in pb.VersionStatus.State.items()}
+
+
+def model_spec(name: str, version: int | None = None, version_label: str | None = None) -> pb.ModelSpec:
+    """Which model to ask. Raises ValueError if both ways to choose a version are used."""
+    if version is not None and version_label is not None:
+        raise ValueError(f"version {version} and version_label {version_label!r} exclude each other; give one of them")
+    if version is not None:
+        return pb.ModelSpec(name=name, version=version)
+    if version_label is not None:
+        return pb.ModelSpec(name=name, version_label=version_label)
+    return pb.ModelSpec(name=name)
+
+
+def question(name: str, version: int | None, version_label: str | None, top_k: int | None) -> pb.ClassifyRequest:
+    """A request that is complete but for its pictures."""
+    return pb.ClassifyRequest(model=model_spec(name, version, version_label), top_k=top_k)
+
+
+def with_pictures(question: pb.ClassifyRequest, group: Sequence[Picture]) -> pb.ClassifyRequest:
+    """The question about pictures of one kind, reading those on disk. Raises OSError if one is gone."""
+    contents = [picture.read() for picture in group]
+    if (pixels := group[0].pixels) is None:
+        entry = pb.Input(images=contents)
+    else:
+        dtype, shape = pixels
+        entry = pb.Input(tensor=pb.Tensor(dtype=dtype, shape=[len(group), *shape], data=b"".join(contents)))
+    request = pb.ClassifyRequest(inputs=[entry])
+    request.MergeFrom(question)
+    return request
+
+
+def answers(
+    response: pb.ClassifyResponse, group: Sequence[Picture], server: str
+) -> list[Classification | ImageRejected]:
+    """One answer a picture, in order. Raises ServerFailed unless there is exactly one for each."""
+    if len(response.results) != len(group):
+        raise ServerFailed(server, f"{len(response.results)} results came back for {len(group)} pictures; see its log")
+    timing = _timing(response.timing)
+    return [
+        ImageRejected(picture.name, result.error.message, _CODES.get(result.error.code, str(result.error.code)))
+        if result.HasField("error")
+        else Classification(_heads(result), response.model.name, response.model.version, timing)
+        for picture, result in zip(group, response.results, strict=True)
+    ]
+
+
+def model_summaries(response: pb.ListModelsResponse) -> list[ModelSummary]:
+    """Every model, in the server's order."""
+    return [ModelSummary(model.name, _versions(model.versions)) for model in response.models]
+
+
+def model_info(response: pb.GetModelResponse) -> ModelInfo:
+    """One model in full."""
+    return ModelInfo(
+        name=response.model.name,
+        version=response.model.version if response.model.HasField("version") else None,
+        versions=_versions(response.versions),
+        inputs=_tensor_specs(response.inputs),
+        outputs=_tensor_specs(response.outputs),
+        preprocessing=tuple(
+            Preprocessing(step.input, step.height, step.width, step.channels, step.resize, step.kernel)
+            for step in response.preprocessing
+        ),
+        heads=tuple(Head(head.name, head.output, head.activation, tuple(head.labels)) for head in response.heads),
+        training_metrics=dict(response.training_metrics),
+        runtime=response.runtime,
+    )
+
+
+def _heads(result: pb.Result) -> dict[str, tuple[ClassScore, ...]]:
+    return {
+        classification.head: tuple(ClassScore(c.label, c.index, c.score) for c in classification.classes)
+        for classification in result.classifications
+    }
+
+
+def _timing(timing: pb.Timing) -> Timing:
+    return Timing(timing.preprocess_us / 1e6, timing.queue_us / 1e6, timing.compute_us / 1e6)
+
+
+def _versions(versions: Iterable[pb.VersionStatus]) -> tuple[VersionStatus, ...]:
+    """A state that this release does not know, from a newer server, is told by its number."""
+    return tuple(
+        VersionStatus(v.version, _STATES.get(v.state, str(v.state)), v.reason, tuple(v.version_labels))
+        for v in versions
+    )
+
+
+def _tensor_specs(specs: Iterable[pb.TensorSpec]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(spec.name, spec.dtype, tuple(spec.shape)) for spec in specs)

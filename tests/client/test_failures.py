@@ -1,0 +1,203 @@
+"""What goes wrong with a server: retries, deadlines, closing, and the error that each ends in; on both clients."""
+
+import asyncio
+import pickle
+import subprocess
+
+import grpc
+import pytest
+from canned import MEBIBYTE, Running
+
+import convoy
+from service.client import errors
+
+Code = grpc.StatusCode
+
+
+async def test_unavailable_is_tried_again(client, canned):
+    canned.failures.extend([(Code.UNAVAILABLE, "starting")] * 2)
+    answer = await client.classify(b"a rose", model="flowers")
+    assert (answer.best.label, len(canned.requests)) == ("a rose", 3)
+
+
+async def test_a_large_call_is_tried_again_too(client, canned):
+    canned.failures.append((Code.UNAVAILABLE, "starting"))
+    (answer,) = await client.classify_many([b"large".ljust(8 * MEBIBYTE)], model="flowers")
+    assert (answer.best.label[:5], len(canned.requests)) == ("large", 2)
+
+
+async def test_a_server_that_stays_unavailable_is_told_after_five_attempts(client, server, canned):
+    canned.failures.extend([(Code.UNAVAILABLE, "model 'flowers' is LOADING")] * 9)
+    with pytest.raises(convoy.ServerUnavailable, match="model 'flowers' is LOADING") as caught:
+        await client.classify(b"a rose", model="flowers")
+    assert len(canned.requests) == 5
+    assert caught.value.server == server.address
+    assert server.address in str(caught.value)
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
+
+
+async def test_nobody_at_the_address(connect, nobody):
+    with pytest.raises(convoy.ServerUnavailable, match=rf"server {nobody}: unavailable: .*check the address"):
+        await connect(nobody).list_models()
+
+
+async def test_waiting_for_a_server_ends_with_the_deadline_and_not_with_the_retries(connect, nobody):
+    with pytest.raises(convoy.DeadlineExceeded, match=r"no answer within 2\.5 s"):
+        await connect(nobody, wait_for_ready=True).list_models(timeout=2.5)
+
+
+async def test_a_restarted_server_is_found_again_by_the_same_client(connect, canned):
+    with Running(canned) as first:
+        client = connect(first.address)
+        await client.classify(b"before", model="flowers")
+    port = int(first.address.rpartition(":")[2])
+    with Running(canned, port=port):
+        answer = await client.classify(b"after", model="flowers")
+    assert answer.best.label == "after"
+
+
+@pytest.mark.parametrize("terms", [{"timeout": 0.2}, {}])
+async def test_a_slow_server_meets_the_deadline(connect, server, canned, terms):
+    canned.gate.clear()
+    client = connect(server.address, **terms)
+    call = {} if terms else {"timeout": 0.2}
+    with pytest.raises(convoy.DeadlineExceeded, match=r"no answer within 0\.2 s"):
+        await client.classify(b"a rose", model="flowers", **call)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (Code.INVALID_ARGUMENT, convoy.InvalidRequest),
+        (Code.NOT_FOUND, convoy.ModelNotFound),
+        (Code.RESOURCE_EXHAUSTED, convoy.Overloaded),
+        (Code.DEADLINE_EXCEEDED, convoy.DeadlineExceeded),
+        (Code.FAILED_PRECONDITION, convoy.ModelUnusable),
+        (Code.UNAUTHENTICATED, convoy.AccessDenied),
+        (Code.PERMISSION_DENIED, convoy.AccessDenied),
+        (Code.CANCELLED, convoy.CallCancelled),
+        (Code.INTERNAL, convoy.ServerFailed),
+        (Code.UNKNOWN, convoy.ServerFailed),
+        (Code.DATA_LOSS, convoy.ServerFailed),
+    ],
+)
+async def test_each_code_is_an_error_of_its_own_and_is_not_tried_again(client, server, canned, code, kind):
+    canned.failures.append((code, "the server's own words"))
+    with pytest.raises(convoy.CallFailed) as caught:
+        await client.classify(b"a rose", model="flowers")
+    assert type(caught.value) is kind
+    assert caught.value.server == server.address
+    assert kind is convoy.DeadlineExceeded or "the server's own words" in str(caught.value)
+    assert caught.value.__cause__.code() is code
+    assert len(canned.requests) == 1
+
+
+def test_no_code_is_without_an_error():
+    class Failed(grpc.RpcError):
+        def code(self):
+            return self.args[0]
+
+        def details(self):
+            return None
+
+    for code in Code:
+        error = errors.from_rpc(Failed(code), "here:1", 1.0)
+        assert "{" not in str(error), code
+
+
+async def test_a_call_that_fails_ends_the_many_with_its_error_and_the_others_are_cancelled(client, canned):
+    canned.failures.append((Code.INTERNAL, "broken"))
+    images = [str(n).encode() for n in range(20)]
+    with pytest.raises(convoy.ServerFailed, match="broken"):
+        await client.classify_many(images, model="flowers", images_per_call=1, calls_in_flight=1)
+    assert len(canned.requests) == 1
+
+
+async def test_something_else_at_the_address(connect):
+    with Running(None) as server, pytest.raises(convoy.WrongServer, match="not as a Convoy classifier"):
+        await connect(server.address).list_models()
+
+
+async def test_closing_ends_the_call_under_way(client, canned):
+    canned.gate.clear()
+    asked = asyncio.ensure_future(client.classify(b"a rose", model="flowers"))
+    await asyncio.to_thread(canned.wait_for_calls, 1)
+    await client.close()
+    with pytest.raises(convoy.CallCancelled):
+        await asked
+
+
+async def test_closing_ends_the_many_under_way(client, canned):
+    canned.gate.clear()
+    asked = asyncio.ensure_future(client.classify_many([b"a", b"b"], model="flowers", images_per_call=1))
+    await asyncio.to_thread(canned.wait_for_calls, 2)
+    await client.close()
+    with pytest.raises(convoy.CallCancelled):
+        await asked
+
+
+async def test_a_closed_client_says_so(client):
+    await client.list_models()
+    await client.close()
+    with pytest.raises(convoy.CallCancelled, match="closed"):
+        await client.list_models()
+    with pytest.raises(convoy.CallCancelled, match="closed"):
+        await client.classify_many([b"a"], model="flowers")
+
+
+async def test_cancelling_the_task_is_not_an_error_of_the_call(server, canned):
+    canned.gate.clear()
+    async with convoy.AsyncClient(server.address) as client:
+        asked = asyncio.ensure_future(client.classify(b"a rose", model="flowers"))
+        await asyncio.to_thread(canned.wait_for_calls, 1)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"server": "localhost"}, "HOST:PORT"),
+        ({"server": "http://localhost:8500"}, "without http://"),
+        ({"timeout": 0}, "timeout is 0 seconds"),
+        ({"timeout": float("nan")}, "timeout is nan seconds"),
+        ({"max_message_bytes": 100}, "max_message_bytes is 100"),
+        ({"root_certificates": __file__, "credentials": grpc.ssl_channel_credentials()}, "exclude each other"),
+    ],
+)
+@pytest.mark.parametrize("kind", [convoy.Client, convoy.AsyncClient])
+def test_terms_that_cannot_be_used_are_told_at_once(kind, terms, words):
+    with pytest.raises(ValueError, match=words):
+        kind(**terms)
+
+
+@pytest.fixture
+def key_and_certificate(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run([*make.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return key, certificate
+
+
+async def test_tls_with_the_certificate_that_signed_the_server(connect, canned, key_and_certificate):
+    key, certificate = key_and_certificate
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    with Running(canned, credentials=credentials) as server:
+        answer = await connect(server.address, root_certificates=certificate).classify(b"a rose", model="flowers")
+        assert answer.best.label == "a rose"
+        with pytest.raises(convoy.CallFailed):
+            await connect(server.address, timeout=0.3).classify(b"a rose", model="flowers")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        convoy.ImageRejected("cat.jpg", "truncated", "INVALID_ARGUMENT"),
+        convoy.Overloaded("here:1", "queue full"),
+        convoy.CallCancelled("here:1"),
+    ],
+)
+def test_errors_survive_pickling(error):
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
