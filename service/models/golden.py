@@ -62,7 +62,8 @@ def check(
     number of samples is really run. Raises ModelUnusable where the samples can't be read or don't fit the signature,
     RuntimeFailed where the runtime throws.
     """
-    inputs, expected, samples = _load(bundle, limits)
+    inputs, expected = _load(bundle, limits)
+    samples = len(next(iter(expected.values())))
     tally = _Tally(expected, bundle.manifest.heads, samples)
     for size in sorted(set(batch_sizes or (1, 3, samples))):
         for rows in _batches(samples, size):
@@ -96,9 +97,9 @@ class _Tally:
                     f"output {name!r} has shape {list(found.shape)} for a batch of {len(rows)}, "
                     f"the golden outputs have {list(wanted.shape)}"
                 )
-            with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which fails the gate below
+            with np.errstate(invalid="ignore"):  # NaN goes through to the report, where it fails the gate
                 difference = np.abs(found.astype(np.float64) - wanted).reshape(len(rows), -1)
-            np.maximum.at(self._worst, rows, difference.max(axis=1))
+                np.maximum.at(self._worst, rows, difference.max(axis=1))
             self._sum += float(difference.sum())
             self._count += difference.size
         for head in self._heads:
@@ -120,21 +121,16 @@ class _Tally:
         )
 
 
-def _load(bundle: Bundle, limits: Limits) -> tuple[dict[str, Array], dict[str, Array], int]:
-    """The golden samples as inputs and expected outputs, each [samples, ...], and how many they are."""
+def _load(bundle: Bundle, limits: Limits) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The golden samples as inputs and expected outputs, each [samples, ...]; the bundle checks that they match."""
     try:
         inputs = {spec.name: _pixels(bundle, spec.name, limits) for spec in bundle.manifest.signature.inputs}
-        outputs = bundle.golden_outputs()
+        expected = bundle.golden_outputs()
     except BundleError as error:
         raise ModelUnusable(str(error)) from error
-    missing = [spec.name for spec in bundle.manifest.signature.outputs if spec.name not in outputs]
-    if missing:
-        raise ModelUnusable(f"the golden outputs lack {missing[0]!r}, which the signature declares")
-    expected = {spec.name: outputs[spec.name] for spec in bundle.manifest.signature.outputs}
-    counts = {name: len(values) for name, values in (inputs | expected).items()}
-    if len(set(counts.values())) != 1 or not min(counts.values()):
-        raise ModelUnusable(f"the golden samples must be as many for each input and output, they are {counts}")
-    return inputs, expected, min(counts.values())
+    if not inputs or not expected:
+        raise ModelUnusable("the signature declares no input or no output, so nothing can be proved")
+    return inputs, expected
 
 
 def _pixels(bundle: Bundle, name: str, limits: Limits) -> Array:

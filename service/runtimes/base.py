@@ -15,7 +15,7 @@ Arrays = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class RuntimeInfo:
-    """What runs a variant: engine and version, variant's name, device as asked for, threads of one run."""
+    """What runs a variant: engine and version, variant's name, device in use (never "auto"), threads of one run."""
 
     engine: str
     variant: str

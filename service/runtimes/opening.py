@@ -1,0 +1,86 @@
+"""Chooses a bundle's variant and engine and opens the runtime: the one way by which a runtime comes to be.
+
+The invariant: an engine is imported only when it is the one chosen, so serving an ONNX bundle never imports tensorflow.
+Called by `service.models` while a version loads, by batch jobs and by `convoy verify`.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from bundle.manifest import Variant
+from bundle.store import Bundle
+from service.errors import ModelUnusable, SettingsError
+from service.runtimes.base import Runtime
+from service.runtimes.cores import usable_cores
+from service.runtimes.devices import Device
+
+Engine = Literal["auto", "onnx", "tensorflow"]
+
+_FORMATS: Final[dict[Engine, str]] = {"onnx": "onnx", "tensorflow": "saved_model"}
+
+
+def open_runtime(
+    bundle: Bundle, *, engine: Engine, device: Device, threads: int, variant: str | None = None
+) -> Runtime:
+    """Opens one variant of a bundle on a device with `threads` threads for one run; 0 takes all usable cores.
+
+    Raises ModelUnusable where the bundle has no such variant or the variant does not fit its manifest,
+    DeviceUnavailable where the device is not there, SettingsError where the engine is not installed.
+    """
+    if threads < 0:
+        raise SettingsError(f"threads is {threads}, it must be at least 0; 0 takes all usable cores")
+    chosen = choose_variant(bundle.manifest.variants, engine, variant)
+    try:
+        return _OPENERS[chosen.format](bundle, chosen, device, threads or usable_cores())
+    except ModelUnusable as error:
+        raise ModelUnusable(f"{bundle.path}, variant {chosen.name!r}: {error}") from error
+
+
+def choose_variant(variants: Sequence[Variant], engine: Engine, name: str | None = None) -> Variant:
+    """The variant of that name, or the first, in the manifest's order, that the engine runs; "auto" prefers ONNX.
+
+    Raises ModelUnusable, which names the variants that there are.
+    """
+    fitting = [variant for variant in variants if name in (None, variant.name)]
+    formats = ("onnx", "saved_model") if engine == "auto" else (_FORMATS[engine],)
+    for wanted in formats:
+        for variant in fitting:
+            if variant.format == wanted:
+                return variant
+    has = ", ".join(f"{variant.name} ({variant.format})" for variant in variants)
+    asked = f"variant {name!r}" if name else "variant"
+    raise ModelUnusable(f"there is no {asked} that engine {engine} runs; the bundle has {has}")
+
+
+def _open_onnx(bundle: Bundle, variant: Variant, device: Device, threads: int) -> Runtime:
+    try:
+        from service.runtimes.onnx import OnnxRuntime
+    except ImportError as error:
+        raise _not_installed("ONNX Runtime", "service", error) from error
+    return OnnxRuntime(
+        bundle.path / variant.path, bundle.manifest.signature, variant=variant.name, device=device, threads=threads
+    )
+
+
+def _open_tensorflow(bundle: Bundle, variant: Variant, device: Device, threads: int) -> Runtime:
+    from service.runtimes.tensorflow import TensorFlowRuntime, import_tensorflow
+
+    try:
+        tensorflow = import_tensorflow()
+    except ImportError as error:
+        raise _not_installed("TensorFlow", "tensorflow", error) from error
+    return TensorFlowRuntime(
+        tensorflow,
+        bundle.path / variant.path,
+        bundle.manifest.signature,
+        variant=variant.name,
+        device=device,
+        threads=threads,
+    )
+
+
+def _not_installed(engine: str, extra: str, error: ImportError) -> SettingsError:
+    return SettingsError(f'{engine} is not installed ({error}); install it with: pip install "convoy[{extra}]"')
+
+
+_OPENERS: Final = {"onnx": _open_onnx, "saved_model": _open_tensorflow}
