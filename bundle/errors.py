@@ -1,12 +1,12 @@
 """What can be wrong with a bundle or with one picture. Every message names the thing, the limit and the remedy.
 
-    BundleError           a folder breaks the contract
-      BundleInvalid         what is there is wrong: a digest, a field, a file that the manifest names
-      BundleNotFound        there is no published version at the path
-      PublishError          a version could not be written; nothing of it is visible
-    ImageError            the bytes of one picture can't be used; never the fault of the other pictures
-      ImageUndecodable      truncated, garbage, empty, or a format that is not read
-      ImageTooLarge         over a limit on bytes, pixels or sides, found before anything is decoded
+BundleError           a folder breaks the contract
+  BundleInvalid         what is there is wrong: a digest, a field, a file that the manifest names
+  BundleNotFound        there is no published version at the path
+  PublishError          a version could not be written; nothing of it is visible
+ImageError            the bytes of one picture can't be used; never the fault of the other pictures
+  ImageUndecodable      truncated, garbage, empty, or a format that is not read
+  ImageTooLarge         over a limit on bytes, pixels or sides, found before anything is decoded
 """
 
 from pathlib import Path

@@ -4,19 +4,22 @@ Owns the schema and its version. An unknown schema version is refused, an unknow
 mistyped one is named with its path. Written by `training.publish`, read by `bundle.store`.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 SCHEMA_VERSION = 1
 
+Side = Annotated[int, msgspec.Meta(ge=1, le=16_384)]
+Fraction = Annotated[float, msgspec.Meta(ge=0.01, le=1)]
+Level = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Tolerance = Annotated[float, msgspec.Meta(ge=0)]
 
-class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of the manifest's values: immutable, compared by content, built by keyword."""
 
-
-class TensorSpec(Value):
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One input or output of the graph; the first dimension is the batch, `None` means any size."""
 
     name: str
@@ -24,14 +27,14 @@ class TensorSpec(Value):
     shape: tuple[int | None, ...]
 
 
-class Signature(Value):
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
     """The graph's inputs and outputs, the same in every variant."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
-class Preprocessing(Value):
+class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     """How encoded bytes become one input's uint8 array of shape [height, width, channels].
 
     `resize` says how the picture's frame meets the target's: "stretch" ignores the aspect ratio, "crop" keeps it and
@@ -40,17 +43,17 @@ class Preprocessing(Value):
     """
 
     input: str
-    height: int
-    width: int
+    height: Side
+    width: Side
     channels: Literal[1, 3]
     resize: Literal["stretch", "crop", "pad"] = "stretch"
     kernel: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear"
-    crop_fraction: float = 1.0
-    background: int = 0
+    crop_fraction: Fraction = 1.0
+    background: Level = 0
     exif_orientation: bool = True
 
 
-class Head(Value):
+class Head(msgspec.Struct, frozen=True, kw_only=True):
     """One classification that the graph gives: its output, what the numbers mean, and the file of its labels."""
 
     name: str
@@ -59,7 +62,7 @@ class Head(Value):
     labels: str
 
 
-class Variant(Value):
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One executable form of the model.
 
     `path` is a file or, for a SavedModel, "." (the version folder itself, as TensorFlow Serving expects it).
@@ -71,11 +74,11 @@ class Variant(Value):
     format: Literal["onnx", "saved_model"]
     path: str
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
-    tolerance: float = 1e-4
+    tolerance: Tolerance = 1e-4
     accuracy: float | None = None
 
 
-class Golden(Value):
+class Golden(msgspec.Struct, frozen=True, kw_only=True):
     """The golden samples: for each input its encoded pictures, in order, and the file with the outputs they must give.
 
     `outputs` is an .npz with one array [samples, ...] for each output of the signature.
@@ -85,7 +88,7 @@ class Golden(Value):
     outputs: str
 
 
-class Provenance(Value):
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Where the version comes from, for audits and for training it again."""
 
     created: str
@@ -96,14 +99,14 @@ class Provenance(Value):
     libraries: dict[str, str] = {}
 
 
-class FileDigest(Value):
+class FileDigest(msgspec.Struct, frozen=True, kw_only=True):
     """What a file must be, byte for byte."""
 
     sha256: str
     size: int
 
 
-class Manifest(Value):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one model. Its name and number are its folders' names, not fields."""
 
     schema_version: int
@@ -117,7 +120,7 @@ class Manifest(Value):
     files: dict[str, FileDigest] = {}
 
 
-class _Header(Value):
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
 
 
@@ -135,9 +138,10 @@ def decode(text: bytes) -> Manifest:
                 "use the release that wrote it or publish the model again"
             )
         manifest = msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestInvalid(str(error)) from error
-    _check_references(manifest)
+    for problem in _contradictions(manifest):
+        raise ManifestInvalid(problem)
     return manifest
 
 
@@ -146,21 +150,76 @@ def encode(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
-def _check_references(manifest: Manifest) -> None:
-    """Every name that one part of the manifest uses must be declared by another, every path must stay inside."""
-    inputs = {spec.name for spec in manifest.signature.inputs}
-    outputs = {spec.name for spec in manifest.signature.outputs}
+def named_files(manifest: Manifest) -> tuple[str, ...]:
+    """The paths of the files without which the version can't be used, relative to its folder."""
+    labels = [head.labels for head in manifest.heads]
+    models = ["saved_model.pb" if variant.path == "." else variant.path for variant in manifest.variants]
+    golden = [image for images in manifest.golden.images.values() for image in images]
+    return *labels, *models, *golden, manifest.golden.outputs
+
+
+def _contradictions(manifest: Manifest) -> Iterator[str]:
+    """What one part of the manifest says against another."""
+    if not manifest.variants:
+        yield "no variant is declared, so there is nothing to run"
+    yield from _repeated_names(manifest)
+    yield from _unknown_names(manifest)
+    yield from _wrong_shapes(manifest)
+    yield from _strange_paths(manifest)
+
+
+def _repeated_names(manifest: Manifest) -> Iterator[str]:
+    names = {
+        "input": [spec.name for spec in manifest.signature.inputs],
+        "output": [spec.name for spec in manifest.signature.outputs],
+        "preprocessing of input": [preprocessing.input for preprocessing in manifest.preprocessing],
+        "head": [head.name for head in manifest.heads],
+        "variant": [variant.name for variant in manifest.variants],
+    }
+    for kind, used in names.items():
+        for name, count in Counter(used).items():
+            if count > 1:
+                yield f"{kind} {name!r} is declared {count} times"
+
+
+def _unknown_names(manifest: Manifest) -> Iterator[str]:
+    inputs = [spec.name for spec in manifest.signature.inputs]
+    outputs = [spec.name for spec in manifest.signature.outputs]
     for preprocessing in manifest.preprocessing:
         if preprocessing.input not in inputs:
-            raise ManifestInvalid(f"preprocessing names input {preprocessing.input!r}, the signature has {inputs}")
+            yield f"preprocessing names input {preprocessing.input!r}, but the signature has {inputs}"
     for head in manifest.heads:
         if head.output not in outputs:
-            raise ManifestInvalid(f"head {head.name!r} names output {head.output!r}, the signature has {outputs}")
-    if not manifest.variants:
-        raise ManifestInvalid("no variant is declared, so there is nothing to run")
-    paths = [head.labels for head in manifest.heads] + [variant.path for variant in manifest.variants]
-    paths += [manifest.golden.outputs, *manifest.files]
-    paths += [image for images in manifest.golden.images.values() for image in images]
-    for path in map(PurePosixPath, paths):
-        if path.is_absolute() or ".." in path.parts:
-            raise ManifestInvalid(f"path {str(path)!r} leaves the version's folder")
+            yield f"head {head.name!r} names output {head.output!r}, but the signature has {outputs}"
+    for name in manifest.golden.images:
+        if name not in inputs:
+            yield f"golden.images names input {name!r}, but the signature has {inputs}"
+
+
+def _wrong_shapes(manifest: Manifest) -> Iterator[str]:
+    """Preprocessing must make what its input takes, and a head's output must be [batch, classes]."""
+    inputs = {spec.name: spec for spec in manifest.signature.inputs}
+    outputs = {spec.name: spec for spec in manifest.signature.outputs}
+    for preprocessing in manifest.preprocessing:
+        made = (None, preprocessing.height, preprocessing.width, preprocessing.channels)
+        taken = inputs[preprocessing.input]
+        fits = len(taken.shape) == len(made) and all(
+            want in {None, have} for want, have in zip(taken.shape[1:], made[1:], strict=True)
+        )
+        if taken.dtype != "uint8" or not fits:
+            yield (
+                f"preprocessing makes uint8 {list(made)} for input {taken.name!r}, "
+                f"but the signature has {taken.dtype} {list(taken.shape)}"
+            )
+    for head in manifest.heads:
+        shape = outputs[head.output].shape
+        if len(shape) != len(("batch", "classes")):
+            yield f"output {head.output!r} of head {head.name!r} must be [batch, classes], but it is {list(shape)}"
+
+
+def _strange_paths(manifest: Manifest) -> Iterator[str]:
+    for path in [*named_files(manifest), *manifest.files]:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            yield f"path {path!r} leaves the version's folder"
+        if not path.isprintable() or "\\" in path:
+            yield f"path {path!r} holds characters that a file's name here can't have"

@@ -8,9 +8,13 @@ importing this module imports onnxruntime, never tensorflow.
 import contextlib
 import io
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+
+# From 1.32 the official builds send usage data unless this stands before the import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 
