@@ -49,9 +49,9 @@ def make_bundle(
     """Publishes `<repository>/<name>/<version>` with a model of `len(labels)` classes and returns it.
 
     `version` None takes the next number. `seed` draws the weights and the golden pictures, so two seeds disagree.
-    `golden` counts the golden pictures: PNGs of the input's size, and a larger JPEG as the last where there are two or
-    more. `corrupt_golden` publishes expected outputs that the model does not give. `preprocessing` overrides fields of
-    `Preprocessing` (8x8 RGB by default); its height, width and channels also shape the graph.
+    `golden` counts the golden pictures, at least one: PNGs of the input's size, and a larger JPEG as the last where
+    there are two or more. `corrupt_golden` publishes expected outputs that the model does not give. `preprocessing`
+    overrides fields of `Preprocessing` (8x8 RGB by default); its height, width and channels also shape the graph.
     """
     spec = Preprocessing(**({"input": INPUT, "height": 8, "width": 8, "channels": 3} | (preprocessing or {})))
     weights, bias = _parameters(spec, len(labels), seed)

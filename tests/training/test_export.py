@@ -1,0 +1,125 @@
+"""The exported files as a server sees them, and the traps of exporting from Keras."""
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+
+from bundle.manifest import Signature, TensorSpec
+from training import architectures, replay
+from training.errors import ExportUnfaithful
+from training.export import INPUT, OUTPUT, export
+
+SHAPE = (12, 12, 1)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (9, *SHAPE), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    model = architectures.build("sequential", SHAPE, 3, dropout=0.5)
+    return model, folder, export(model, folder)
+
+
+def differences(model, folder, images):
+    """Of each format at each batch size, in this process, to Keras."""
+    expected = model.predict(images, verbose=0)
+    for name, opener in replay.OPENERS.items():
+        run = opener(folder)
+        for size in (1, 4, 9):
+            yield name, size, np.abs(replay.in_batches(run, {INPUT: images}, size)[OUTPUT] - expected).max()
+
+
+def test_the_signature_says_what_a_client_must_send(exported):
+    assert exported[2] == Signature(
+        inputs=(TensorSpec(name="image", dtype="uint8", shape=(None, *SHAPE)),),
+        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(None, 3)),),
+    )
+
+
+def test_the_onnx_file_has_this_signature_with_a_named_batch(exported):
+    model = onnx.load(exported[1] / "model.onnx")
+    values = (*model.graph.input, *model.graph.output)
+    dimensions = [[size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim] for value in values]
+    assert [value.name for value in values] == ["image", "probabilities"]
+    assert dimensions == [["batch", *SHAPE], ["batch", 3]]
+    assert values[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert {(opset.domain, opset.version) for opset in model.opset_import} >= {("", 17)}
+
+
+def test_the_saved_model_has_this_signature(exported):
+    signature = tf.saved_model.load(str(exported[1])).signatures["serving_default"]
+    _, inputs = signature.structured_input_signature
+    assert inputs == {"image": tf.TensorSpec((None, *SHAPE), tf.uint8, "image")}
+    assert signature.structured_outputs["probabilities"].shape.as_list() == [None, 3]
+
+
+def test_the_saved_model_stores_each_weight_once(exported):
+    model, folder, _ = exported
+    weights = sum(weight.nbytes for weight in map(np.asarray, model.get_weights()))
+    stored = (folder / "variables" / "variables.data-00000-of-00001").stat().st_size
+    assert weights <= stored < 1.5 * weights
+
+
+def test_both_give_the_answers_of_keras(exported, images):
+    model, folder, _ = exported
+    assert [(name, size) for name, size, difference in differences(model, folder, images) if difference > 1e-5] == []
+
+
+def test_layers_that_are_random_in_training_are_still(tmp_path, images):
+    """Keras's own export leaves image layers active and normalises by the batch after them."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE, dtype="uint8"),
+            layers.Rescaling(1 / 255),
+            layers.RandomFlip(),
+            layers.RandomTranslation(0.3, 0.3),
+            layers.GaussianNoise(0.5),
+            layers.Conv2D(4, 3),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    export(model, tmp_path)
+    assert [(name, size) for name, size, difference in differences(model, tmp_path, images) if difference > 1e-5] == []
+
+
+def test_padding_before_pooling_is_right_for_negative_values(tmp_path, images):
+    """ONNX Runtime 1.31's Pad_Fusion was not, and that release may still be installed."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE, dtype="uint8"),
+            layers.Rescaling(1 / 255, offset=-2),
+            layers.ZeroPadding2D(1),
+            layers.MaxPooling2D(3, 2),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    export(model, tmp_path)
+    assert [(name, size) for name, size, difference in differences(model, tmp_path, images) if difference > 1e-5] == []
+
+
+def test_a_model_that_a_format_cant_express_is_refused(tmp_path):
+    """The converter itself ends without an error and writes a file with an operator that ONNX does not have."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE, dtype="uint8"),
+            layers.Rescaling(1 / 255),
+            layers.Resizing(6, 6, antialias=True),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    with pytest.raises(ExportUnfaithful, match=r"can't be exported: .*ScaleAndTranslate"):
+        export(model, tmp_path)

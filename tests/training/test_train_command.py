@@ -1,0 +1,117 @@
+"""`convoy train` as a user runs it, in a process of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bundle import store
+from training.cli import train
+from training.datasets import user_cache
+
+CONVOY = Path(sys.executable).with_name("convoy")
+
+
+def convoy_train(*arguments, **environment):
+    return subprocess.run(
+        [CONVOY, "train", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+@pytest.fixture
+def data(fashion_mnist):
+    """Where the real data is by now."""
+    folders = (Path("/usr/share/datasets/fashion-mnist"), user_cache() / "fashion_mnist")
+    return str(next(folder for folder in folders if folder.is_dir()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["mnist"], "there is no dataset 'mnist'; choose from fashion_mnist"),
+        (["fashion_mnist", "--epochs", "0"], "epochs is 0, but at least 1 is needed"),
+        (["fashion_mnist", "--data", "/nowhere"], "Fashion-MNIST was not found; tried /nowhere (no such folder)"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, arguments, sentence):
+    finished = convoy_train(*arguments, "--repository", str(tmp_path))
+    assert finished.returncode == 2
+    assert finished.stderr.startswith(f"convoy train: {sentence}")
+    assert finished.stderr.count("\n") == 1
+    assert (finished.stdout, list(tmp_path.iterdir())) == ("", [])
+
+
+def test_the_environment_names_the_folder_too(tmp_path):
+    finished = convoy_train("fashion_mnist", "--repository", str(tmp_path), CONVOY_DATA="/nowhere")
+    assert "tried /nowhere (no such folder)" in finished.stderr
+
+
+def test_a_repository_that_is_a_file_is_said_before_training(tmp_path, data):
+    (tmp_path / "file").write_text("")
+    finished = in_process("fashion_mnist", "--data", data, "--repository", str(tmp_path / "file"))
+    assert finished.exit_code == 2
+    assert re.fullmatch(r"convoy train: model 'fashion_mnist' can't be published to .*\n", finished.stderr)
+    assert "Epoch" not in finished.stdout
+
+
+def test_a_run_that_diverges_is_exit_code_1(tmp_path, data):
+    arguments = ["--data", data, "--repository", str(tmp_path), "--limit", "2000", "--learning-rate", "1e30"]
+    finished = in_process("fashion_mnist", *arguments)
+    assert finished.exit_code == 1
+    assert re.fullmatch(r"convoy train: the loss became .*\n", finished.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def in_process(*arguments):
+    """Without the seconds that TensorFlow's start takes."""
+    command = typer.Typer()
+    command.command()(train)
+    return CliRunner().invoke(command, arguments)
+
+
+def test_real_data_becomes_a_version_with_the_accuracy_that_is_printed(tmp_path, data):
+    arguments = ["--name", "clothes", "--epochs", "2", "--limit", "4000", "--seed", "7"]
+    finished = convoy_train(
+        "fashion_mnist", "--data", data, "--repository", str(tmp_path), *arguments, KERAS_BACKEND="jax"
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    bundle = store.open_bundle(store.resolve(tmp_path))
+    accuracy = bundle.manifest.metrics["test_accuracy"]
+    last_line = finished.stdout.splitlines()[-1]
+    assert last_line.startswith(f"published {tmp_path}/clothes/1: test accuracy {accuracy:.4f}, ")
+    assert accuracy > 0.6
+    assert bundle.manifest.provenance.seed == 7
+
+
+def test_a_run_that_is_stopped_leaves_nothing(tmp_path, data):
+    signals = (signal.SIGINT, signal.SIGTERM)
+    processes = [start_training(data, tmp_path / str(number)) for number in signals]
+    for process, number in zip(processes, signals, strict=True):
+        assert any(line.startswith("Epoch 1") for line in process.stdout)
+        assert list((tmp_path / str(number)).glob(".staging-*"))
+        process.send_signal(number)
+    for process, number in zip(processes, signals, strict=True):
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert "Traceback" not in errors
+        assert list((tmp_path / str(number)).iterdir()) == []
+
+
+def start_training(data, repository):
+    # Ctrl-C is ignored where the tests themselves were started in the background; the child must not inherit that.
+    command = "import signal, convoy; signal.signal(signal.SIGINT, signal.default_int_handler); convoy.main()"
+    arguments = ["train", "fashion_mnist", "--data", data, "--repository", str(repository)]
+    return subprocess.Popen(
+        [sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )

@@ -1,0 +1,83 @@
+"""Runs an exported file in a process of its own, as a server would: nothing of Keras or of the training run is there.
+
+`python replay.py FORMAT FOLDER REQUEST.npz REPLY.npz` reads the input arrays and the batch sizes from the request and
+writes every output for every batch size. It imports only the runtime of the format, and nothing of this project, so it
+runs from anywhere. `training.export` starts it; `training.evaluate` uses `open_onnx` in the process.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+Run = Callable[[Arrays], Arrays]
+
+BATCH_SIZES = "batch_sizes"
+ONNX_FILE = "model.onnx"
+
+
+def open_onnx(folder: Path) -> Run:
+    """Opens `model.onnx` in ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    # Up to 1.31 Pad_Fusion gives wrong numbers for a zero pad before a max pool (microsoft/onnxruntime#24737).
+    session = onnxruntime.InferenceSession(
+        folder / ONNX_FILE, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def open_saved_model(folder: Path) -> Run:
+    """Opens the SavedModel's serving signature in TensorFlow."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    loaded = tf.saved_model.load(str(folder))
+    signature = loaded.signatures["serving_default"]
+
+    def run(inputs: Arrays, _keep_alive: object = loaded) -> Arrays:
+        outputs = signature(**{name: tf.constant(array) for name, array in inputs.items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    return run
+
+
+OPENERS: dict[str, Callable[[Path], Run]] = {"onnx": open_onnx, "saved_model": open_saved_model}
+
+
+def in_batches(run: Run, inputs: Arrays, batch_size: int) -> Arrays:
+    """Runs all rows, `batch_size` at a time; the last batch may be smaller."""
+    rows = len(next(iter(inputs.values())))
+    batches = [
+        run({name: array[start : start + batch_size] for name, array in inputs.items()})
+        for start in range(0, rows, batch_size)
+    ]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def write_arrays(file: str | Path, arrays: Arrays) -> None:
+    np.savez(file, allow_pickle=False, **arrays)
+
+
+def reply_key(output: str, batch_size: int) -> str:
+    """The name of an output's array in the reply."""
+    return f"{batch_size}/{output}"
+
+
+def main(export_format: str, folder: str, request: str, reply: str) -> None:
+    with np.load(request) as arrays:
+        inputs = dict(arrays)
+    batch_sizes = [int(size) for size in inputs.pop(BATCH_SIZES)]
+    run = OPENERS[export_format](Path(folder))
+    outputs = {
+        reply_key(name, size): array for size in batch_sizes for name, array in in_batches(run, inputs, size).items()
+    }
+    write_arrays(reply, outputs)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
