@@ -37,8 +37,8 @@ check: setup lint types contracts stubs-check ## the gate: format, lint, types, 
 	@$(BIN)/pytest
 
 format: setup ## put the code into its form
+	@$(BIN)/ruff check --fix --exit-zero $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
-	@$(BIN)/ruff check --fix $(SOURCES)
 
 lint: setup
 	@$(BIN)/ruff format --check $(SOURCES)
@@ -67,7 +67,7 @@ stubs-check: $(STUBS)/ready
 		diff -u "$$stub" "$$fresh/$$stub" || { echo "$$stub is not what its .proto says: run make stubs"; exit 1; }; \
 	done
 
-bench: setup ## the figures of benchmarks/README.md, measured here
+bench: setup ## the server beside the raw runtime, measured here (benchmarks/README.md)
 	@$(BIN)/python -m benchmarks
 
 COMPILE = uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11

@@ -16,7 +16,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,11 +99,11 @@ def server(repository: Path, log: Path) -> Iterator[tuple[str, str]]:
 
 
 def listening(process: "subprocess.Popen[bytes]", log: Path) -> dict[str, int]:
-    """Waits for the log's line that tells the ports."""
+    """Waits for the log's line that tells the ports. What else libraries write there is no JSON."""
     while process.poll() is None:
         for line in log.read_text().splitlines():
-            event = json.loads(line)
-            if event["event"] == "listening":
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "listening":
                 return {name: event[name] for name in ("grpc_port", "http_port")}
         time.sleep(0.02)
     raise SystemExit(f"the server ended at its start: see {log}")
@@ -118,9 +118,10 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Path
         watch = health_pb2_grpc.HealthStub(channel).Watch(
             health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True
         )
-        for reply in watch:
-            if reply.status == health_pb2.HealthCheckResponse.SERVING:
-                return
+        with suppress(grpc.RpcError):  # the time is over, or the server is gone
+            for reply in watch:
+                if reply.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
     raise SystemExit(f"the server did not become READY (exit code {process.poll()}): see {log}")
 
 

@@ -1,1 +1,1 @@
-"""The figures that the documents quote, each measured by `make bench` beside the raw limit of the same run."""
+"""What the server costs, measured by `make bench` beside the raw limit of the same run."""

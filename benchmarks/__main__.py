@@ -10,22 +10,26 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import account, load
 from benchmarks.limit import Limit, decode_limit, runtime_limits
 from bundle import store
+from bundle.errors import BundleError
 from bundle.preprocessing import decode
 from bundle.store import Bundle
 from protos.classifier.v1 import classifier_pb2 as pb
 
 console = Console(highlight=False)
+NARROW: dict[str, Any] = {"box": SIMPLE, "pad_edge": False, "collapse_padding": True}  # fits 80 columns
 
 
 def main() -> None:
@@ -35,7 +39,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    bundle = store.open_bundle(store.resolve(options.model))
+    try:
+        bundle = store.open_bundle(store.resolve(options.model))
+    except BundleError as error:
+        raise SystemExit(f"make bench: {error}; `make demo` publishes the model that is measured") from error
     picture = bundle.golden_images(bundle.manifest.signature.inputs[0].name)[0]
     before, began = account.busy_seconds(), time.monotonic()
     decoding = decode_limit(bundle, picture, options.seconds / 2)
@@ -84,12 +91,7 @@ def served(bundle: Bundle) -> Iterator[load.Target]:
     command += ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--log-format", "json"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        ports: dict[str, int] = {}
-        for line in process.stderr or ():
-            event = json.loads(line)
-            ports = event if event["event"] == "listening" else ports
-            if event.get("state") == "READY" and event["model"] == bundle.name:
-                break
+        ports = listening_and_ready(process.stderr or (), bundle.name)
         address = f"127.0.0.1:{ports['grpc_port']}"
         yield load.Target(address, f"http://127.0.0.1:{ports['http_port']}/metrics", process.pid)
     finally:
@@ -97,9 +99,24 @@ def served(bundle: Bundle) -> Iterator[load.Target]:
         process.communicate(timeout=60)
 
 
+def listening_and_ready(log: Iterable[str], model: str) -> dict[str, int]:
+    """Reads the server's log until the model is READY; the event that tells the ports. SystemExit where it is not."""
+    ports: dict[str, int] = {}
+    line = ""
+    for line in log:
+        event = json.loads(line) if line.startswith("{") else {}
+        ports = event if event.get("event") == "listening" else ports
+        match event.get("model"), event.get("state"):
+            case (name, "READY") if name == model:
+                return ports
+            case (name, "UNAVAILABLE") if name == model:
+                break
+    raise SystemExit(f"make bench: the server does not serve {model!r}, its last words are: {line}")
+
+
 def show_limits(limits: list[Limit], decoding: Limit) -> None:
     """The raw figures of this run."""
-    table = Table("raw limit, one thread", "batch", "images/s", "CPU us/image")
+    table = Table("raw limit, one thread", "batch", "images/s", "CPU us/image", **NARROW)
     for limit in limits:
         table.add_row("ONNX Runtime", str(limit.batch), f"{limit.images_per_second:.0f}", f"{limit.cpu_us:.1f}")
     table.add_row("decode + resize", "1", f"{decoding.images_per_second:.0f}", f"{decoding.cpu_us:.1f}")
@@ -108,7 +125,8 @@ def show_limits(limits: list[Limit], decoding: Limit) -> None:
 
 def show_loads(rows: list[Row], best: Limit, decoding: Limit) -> None:
     """The server's figures, beside the limit for the same pictures."""
-    table = Table("a call brings", "in flight", "images/s", "p50 ms", "p99 ms", "CPU us/image", "x limit", "RSS MiB")
+    headers = ("sent", "at once", "images/s", "p50 ms", "p99 ms", "CPU us/image", "x limit", "RSS MiB")
+    table = Table(*headers, **NARROW)
     for what, count, encoded, flight, found in rows:
         limit = best.cpu_us + (decoding.cpu_us if encoded else 0)
         cpu = found.server_cpu_us / count

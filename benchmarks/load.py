@@ -66,7 +66,14 @@ def _h2load(address: str, request: bytes, in_flight: int, seconds: float) -> tup
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder, "body"), Path(folder, "log")
         body.write_bytes(b"\0" + len(request).to_bytes(4, "big") + request)
-        command = ["h2load", f"--duration={round(seconds * 1e3)}ms", "-c", str(connections), "-m", str(in_flight // connections)]
+        command = [
+            "h2load",
+            f"--duration={round(seconds * 1e3)}ms",
+            "-c",
+            str(connections),
+            "-m",
+            str(in_flight // connections),
+        ]
         command += ["-t", "1", "-H", "content-type: application/grpc", "-H", "te: trailers", "-d", str(body)]
         command += [f"--log-file={log}", f"http://{address}{METHOD}"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

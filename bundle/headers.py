@@ -1,8 +1,9 @@
 """What the first bytes of a picture say: format, size, orientation - read before any decoder sees them.
 
 Owns the allow-list of formats and hands on a `body` from which everything that pixels do not need is cut: colour
-profiles, texts, thumbnails, comments. So limits are checked on plain numbers, metadata can't warn, crash or cost time,
-and the work here is bounded by `_MAX_PARTS`, whatever the bytes are. Called by `bundle.preprocessing` alone.
+profiles, texts, thumbnails, comments, the video of a motion photo. So limits are checked on plain numbers, metadata
+can't warn, crash or cost time, and the work here is bounded by `_MAX_PARTS`, whatever the bytes are. Called by
+`bundle.preprocessing` alone.
 """
 
 import struct
@@ -22,7 +23,7 @@ _EXIF_SHORT = 3
 _PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 _JPEG_MARKER = 0xFF  # before every marker's code, as often as the writer likes
-_JPEG_START_OF_SCAN = 0xDA
+_JPEG_START_OF_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
 _JPEG_EXIF = 0xE1
 _JPEG_STANDALONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # markers without a length
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15, which hold the size
@@ -72,7 +73,9 @@ def _jpeg(data: bytes) -> Header:
             position += 1 if marker == _JPEG_MARKER else 2
             continue
         if marker == _JPEG_START_OF_SCAN:
-            return Header("JPEG", width, height, orientation, _few_scans(b"".join([*parts, view[position:]])))
+            stop = data.find(_JPEG_END, position)  # phones append videos and further pictures
+            parts.append(view[position : stop + len(_JPEG_END)] if stop > 0 else view[position:])
+            return Header("JPEG", width, height, orientation, _few_scans(b"".join(parts)))
         end = position + 2 + struct.unpack_from(">H", data, position + 2)[0]
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, position + 5)
@@ -85,7 +88,7 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _few_scans(jpeg: bytes) -> bytes:
-    """The JPEG as it is. Without its metadata the marker of a scan stands nowhere but before a scan."""
+    """The JPEG as it is. Without metadata and what was appended, a scan's marker stands nowhere but before a scan."""
     scans = jpeg.count(b"\xff\xda")
     if scans > _MAX_SCANS:
         raise ImageUndecodable(f"the JPEG picture has {scans:,} scans, over the limit of {_MAX_SCANS}; save it again")

@@ -44,6 +44,11 @@ class Settings:
     max_image_pixels: int = _knob(50_000_000, doc="Width times height of one picture.", least=1)
     max_image_side: int = _knob(16_384, doc="Width or height of one picture.", least=1)
     poll_interval: float = _knob(2.0, doc="Seconds between two looks at the repository; 0 looks once.", least=0)
+    max_connection_age: float = _knob(
+        0.0,
+        doc="Seconds after which a connection is asked to reconnect, so that clients find new replicas; 0: never.",
+        least=0,
+    )
     drain_delay: float = _knob(
         0.0, doc="Seconds after SIGTERM during which health says NOT_SERVING and calls are still taken.", least=0
     )
@@ -55,7 +60,8 @@ class Settings:
         """Holds every number to the limits of its declaration."""
         for knob in dataclasses.fields(self):
             value, least, most = getattr(self, knob.name), knob.metadata["least"], knob.metadata["most"]
-            if (least is not None and value < least) or (most is not None and value > most):
+            # Written so that NaN, which compares with nothing, is refused too.
+            if (least is not None and not value >= least) or (most is not None and not value <= most):
                 wanted = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise SettingsError(f"{flag(knob.name)} is {value}, it must be {wanted}")
 

@@ -7,7 +7,7 @@ ServiceError
   ModelNotFound           no such model, version or label
   ModelNotReady           it exists but can't answer now: loading, unloading, unavailable, or the server drains
   QueueFull               the model's bounded queue can't take the pictures of this call
-  DeadlinePassed          the caller's deadline went by before its batch was formed; nothing was executed
+  DeadlinePassed          the caller's deadline went by before the last of its pictures was begun
   ModelUnusable           a version can't be opened or does not reproduce its golden samples
   RuntimeFailed           the runtime threw while it ran a batch
 """
@@ -49,7 +49,7 @@ class QueueFull(ServiceError):
 
 
 class DeadlinePassed(ServiceError):
-    """The caller's deadline went by before its batch was formed; nothing was executed."""
+    """The caller's deadline went by before the last of its pictures was begun."""
 
 
 class ModelUnusable(ServiceError):

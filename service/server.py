@@ -1,8 +1,8 @@
 """The whole server on one page: what it is made of, how it starts and how it stops.
 
 Start: ports first, so that probes are answered at once; then the repository; health turns SERVING when every model is
-READY. Stop: health NOT_SERVING, the drain delay in which calls are still taken, then no new calls, every accepted one
-answered, then batchers and runtimes.
+READY. Stop: health NOT_SERVING, the drain delay in which calls are still taken, then new calls are refused and every
+accepted one is answered, then gRPC, batchers and runtimes.
 """
 
 import asyncio
@@ -45,17 +45,17 @@ class Server:
         self._data_plane = DataPlane(
             self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
         )
-        servicer = ClassifierServicer(self._data_plane, self.models, Guard(self.metrics))
+        self._guard = Guard(self.metrics)
+        servicer = ClassifierServicer(self._data_plane, self.models, self._guard)
         self._grpc, self.port = grpcio_transport.build(settings, servicer, self.health.servicer)
         self._http = HttpServer(
-            settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self._not_ready
+            settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self.health.problem
         )
         self.metrics_port = self._http.port
         self._scanned = False
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
-        self._updates: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.
@@ -89,9 +89,13 @@ class Server:
         """Drains and stops: every call that was accepted is answered."""
         log.info("draining", extra={"delay": self._settings.drain_delay, "timeout": self._settings.drain_timeout})
         self._watching.cancel()
-        await self.health.drain(self.models)
-        await asyncio.sleep(self._settings.drain_delay)
-        await self._grpc.stop(self._settings.drain_timeout)
+        self.health.drain(self.models)
+        if self._failure is None:
+            await asyncio.sleep(self._settings.drain_delay)
+        latest = time.monotonic() + self._settings.drain_timeout
+        await self._guard.close(self._settings.drain_timeout)
+        self.health.end()
+        await self._grpc.stop(max(0.0, latest - time.monotonic()))
         await self.models.close()
         self._data_plane.close()
         self._http.stop()
@@ -117,13 +121,8 @@ class Server:
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _changed(self) -> None:
-        task = asyncio.get_running_loop().create_task(self.health.update(self.models, scanned=self._scanned))
-        self._updates.add(task)
-        task.add_done_callback(self._updates.discard)
+        self.health.update(self.models, scanned=self._scanned)
 
     def _stuck(self) -> str | None:
         silent = time.monotonic() - self._beat
         return f"the event loop has not moved for {silent:.0f} s" if silent > STUCK_SECONDS else None
-
-    def _not_ready(self) -> str | None:
-        return self.health.problem(self.models)

@@ -1,4 +1,4 @@
-"""The README's tables say what the code does: regenerate them with `python tests/test_readme.py` from the repository."""
+"""The README's tables say what the code does. `.venv/bin/python tests/test_readme.py` writes them anew."""
 
 import dataclasses
 import re
@@ -51,11 +51,21 @@ def test_every_command_is_in_the_table() -> None:
     assert sorted(told) == sorted(convoy.COMMANDS)
 
 
+def test_the_table_says_what_each_command_needs() -> None:
+    told = dict(
+        re.findall(r"^\| `convoy (\w+)` \|.*\| (?:the base|`convoy\[(\w+)\]`) \|$", README.read_text(), re.MULTILINE)
+    )
+    assert told == {name: command.extra or "" for name, command in convoy.COMMANDS.items()}
+
+
 def regenerate() -> None:
     text = README.read_text()
     for name, table in {"settings": settings_table(), "metrics": metrics_table()}.items():
         text = re.sub(
-            rf"<!-- {name} -->\n.*?<!-- /{name} -->", f"<!-- {name} -->\n{table}\n<!-- /{name} -->", text, flags=re.DOTALL
+            rf"<!-- {name} -->\n.*?<!-- /{name} -->",
+            f"<!-- {name} -->\n{table}\n<!-- /{name} -->",
+            text,
+            flags=re.DOTALL,
         )
     README.write_text(text)
 

@@ -23,9 +23,9 @@ def build(settings: Settings, classifier: ClassifierServicer, health: HealthServ
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (_name(classifier_pb2, "Classifier"), _name(health_pb2, "Health"), reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
-    address = f"{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        return server, server.add_insecure_port(address)
+        return server, server.add_insecure_port(f"{host}:{settings.port}")
     except RuntimeError as error:
         raise SettingsError(
             f"--port {settings.port} can't be opened on {settings.host}: is it in use? Choose another"
@@ -33,7 +33,13 @@ def build(settings: Settings, classifier: ClassifierServicer, health: HealthServ
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
+    age = (
+        [("grpc.max_connection_age_ms", round(settings.max_connection_age * 1e3))]
+        if settings.max_connection_age
+        else []
+    )
     return [
+        *age,
         ("grpc.max_receive_message_length", settings.max_message_mb * MEBIBYTE),
         ("grpc.max_send_message_length", -1),
         # Two servers on one port would share its connections at random: better an error at the second's start.

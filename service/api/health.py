@@ -6,10 +6,12 @@ stays SERVING while the server drains: a drain must not be cut short by a restar
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
+import grpc
 from grpc_health.v1 import health_pb2 as pb
-from grpc_health.v1.health import aio
+from grpc_health.v1 import health_pb2_grpc
 
 from service.models.registry import Registry
 
@@ -17,50 +19,92 @@ OVERALL = ""
 LIVENESS = "convoy.liveness"
 SERVING = pb.HealthCheckResponse.SERVING
 NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-class HealthServicer(aio.HealthServicer):  # type: ignore[misc]  # the package has no types
-    """The package's Check and Watch, and List, which its asyncio servicer lacks."""
+class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the package has no types
+    """Check, Watch and List over one table of statuses, which belongs to the event loop.
+
+    The package's own servicer says SERVING before anything is known, and its watchers hold up a server's stop.
+    """
+
+    def __init__(self) -> None:
+        self._statuses: Mapping[str, int] = {OVERALL: NOT_SERVING, LIVENESS: SERVING}
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    def say(self, statuses: Mapping[str, int]) -> None:
+        """From now on answers with these, and tells the watchers what changed."""
+        self._statuses = statuses
+        self._wake()
+
+    def end(self) -> None:
+        """Ends every Watch after its last status: a watcher would otherwise count as a call to wait for."""
+        self._ended = True
+        self._wake()
+
+    async def Check(self, request: pb.HealthCheckRequest, context: Any) -> pb.HealthCheckResponse:  # noqa: N802 - the wire's name
+        status = self._statuses.get(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.service[:200]!r} is known here")
+        return pb.HealthCheckResponse(status=status)
 
     async def List(self, request: pb.HealthListRequest, context: Any) -> pb.HealthListResponse:  # noqa: ARG002, N802
-        statuses = {name: pb.HealthCheckResponse(status=status) for name, status in self._server_status.items()}
+        statuses = {name: pb.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
         return pb.HealthListResponse(statuses=statuses)
+
+    async def Watch(self, request: pb.HealthCheckRequest, context: Any) -> None:  # noqa: N802 - the wire's name
+        told = None
+        while True:
+            changed, status = self._changed, self._statuses.get(request.service, SERVICE_UNKNOWN)
+            if status != told:
+                await context.write(pb.HealthCheckResponse(status=status))
+                told = status
+            elif self._ended:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping; watch another one")
+            else:
+                await changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 class Health:
-    """What the server says of its health, kept in step with the registry by `update`."""
+    """What the server says of its health, kept in step with the registry by `update`. Belongs to the event loop."""
 
     def __init__(self) -> None:
         self.servicer = HealthServicer()
-        self._said: dict[str, int] = {}
+        self._models: set[str] = set()
         self._started = False
         self._draining = False
-        self._turn = asyncio.Lock()
+        self._problem: str | None = "starting"
 
-    async def update(self, models: Registry, *, scanned: bool) -> None:
+    def update(self, models: Registry, *, scanned: bool) -> None:
         """Says what is true now; `scanned` once the first look at the repository is complete."""
-        async with self._turn:
-            await self._update(models, scanned=scanned)
-
-    async def _update(self, models: Registry, *, scanned: bool) -> None:
         ready = {name: models.ready(name) for name in models.models()}
         self._started = self._started or (scanned and bool(ready) and all(ready.values()))
         overall = self._started and any(ready.values()) and not self._draining
-        for name in self._said.keys() - ready.keys() - {OVERALL, LIVENESS}:
-            ready[name] = False
-        said = {name: of and not self._draining for name, of in ready.items()}
-        for name, serving in (said | {OVERALL: overall, LIVENESS: True}).items():
-            await self._say(name, SERVING if serving else NOT_SERVING)
+        self._problem = None if overall else self._why(models)
+        self._models |= ready.keys()  # a model that is gone was served here once: NOT_SERVING, not unknown
+        serving = {name: ready.get(name, False) and not self._draining for name in self._models}
+        serving |= {OVERALL: overall, LIVENESS: True}
+        self.servicer.say({name: SERVING if serves else NOT_SERVING for name, serves in serving.items()})
 
-    async def drain(self, models: Registry) -> None:
+    def drain(self, models: Registry) -> None:
         """From now on only liveness is SERVING."""
         self._draining = True
-        await self.update(models, scanned=True)
+        self.update(models, scanned=True)
 
-    def problem(self, models: Registry) -> str | None:
-        """Why the server is not ready, in words, or None."""
-        if self._said.get(OVERALL) == SERVING:
-            return None
+    def end(self) -> None:
+        """Ends the watchers, right before the server stops."""
+        self.servicer.end()
+
+    def problem(self) -> str | None:
+        """Why the server is not ready, in words, or None. From any thread."""
+        return self._problem
+
+    def _why(self, models: Registry) -> str:
         if self._draining:
             return "draining"
         states = [
@@ -69,8 +113,3 @@ class Health:
             for version in versions
         ]
         return "; ".join(states) or "starting"
-
-    async def _say(self, name: str, status: int) -> None:
-        if self._said.get(name) != status:
-            self._said[name] = status
-            await self.servicer.set(name, status)

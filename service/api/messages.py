@@ -12,7 +12,9 @@ from service.inference.values import Answer, HeadAnswer, Images, Request
 from service.models.version import ModelQuery, ModelVersion, Servable
 from service.runtimes.base import Array
 
-DTYPES = frozenset("bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64".split())
+_SIZED = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64)}
+DTYPES = frozenset({"bool"} | {f"{kind}{bits}" for kind, sizes in _SIZED.items() for bits in sizes})
+MAX_DIMENSIONS = 8
 INVALID_ARGUMENT = 3
 
 
@@ -55,14 +57,18 @@ def _array(tensor: pb.Tensor, name: str) -> Array:
     """A view of the message's bytes, shaped. Raises RequestInvalid where dtype, shape and bytes disagree."""
     if tensor.dtype not in DTYPES:
         raise RequestInvalid(f"input {name!r} has dtype {tensor.dtype!r}; known are {', '.join(sorted(DTYPES))}")
-    dtype, shape = np.dtype(tensor.dtype), list(tensor.shape)
-    wanted = math.prod(shape) * dtype.itemsize
-    if not shape or min(shape) < 0 or wanted != len(tensor.data):
+    dtype, shape, data = np.dtype(tensor.dtype), list(tensor.shape), tensor.data
+    if not 1 <= len(shape) <= MAX_DIMENSIONS or min(shape) < 1:
         raise RequestInvalid(
-            f"input {name!r} has shape {shape} of {tensor.dtype}, so its data must be {wanted} bytes: "
-            f"it is {len(tensor.data)}"
+            f"input {name!r} has shape {shape}; it must be 1 to {MAX_DIMENSIONS} sizes of 1 or more, the first counts "
+            "the pictures"
         )
-    return np.frombuffer(tensor.data, dtype).reshape(shape)
+    wanted = math.prod(shape) * dtype.itemsize
+    if wanted != len(data):
+        raise RequestInvalid(
+            f"input {name!r} has shape {shape} of {tensor.dtype}, so its data must be {wanted} bytes: it is {len(data)}"
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def response(answer: Answer) -> pb.ClassifyResponse:

@@ -1,13 +1,16 @@
 """The one table from our errors to gRPC codes, and the guard through which every call is answered.
 
 A known error reaches the client with its sentence; an unknown one as INTERNAL with a bland message, and the log has the
-traceback. Every call is counted once, by method and code.
+traceback. A sentence that quotes a caller's long text is cut, because it travels in a header. Every call is counted
+once, by method and code. A server that stops closes its guard first: calls are then refused in a way that clients
+repeat elsewhere, where gRPC's own stop would cancel those it has received and not yet handed over (grpc/grpc#41785).
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -20,6 +23,14 @@ log = logging.getLogger(__name__)
 
 Code = grpc.StatusCode
 Reply = TypeVar("Reply")
+
+# After the last answer, calls may still come from the socket. A look that has seen none for this long ends the wait,
+# and so does the last look: a client that goes on asking must not keep the server.
+QUIET_SECONDS = 0.02
+LOOKS = 50
+
+# gRPC sends the sentence as one percent-encoded header, and clients refuse headers that are over 8 KiB in all.
+MOST_CHARACTERS = 800
 
 CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.RequestInvalid: Code.INVALID_ARGUMENT,
@@ -37,6 +48,22 @@ class Guard:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._running = 0
+        self._refused = 0
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def close(self, seconds: float) -> None:
+        """Refuses new calls from now on, and waits until those that run are answered, for so long at most."""
+        self._closed = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        for _ in range(LOOKS):
+            seen = self._refused
+            await asyncio.sleep(QUIET_SECONDS)
+            if seen == self._refused:
+                break
 
     async def answer(
         self, method: str, context: "grpc.aio.ServicerContext[Any, Reply]", reply: Coroutine[None, None, Reply]
@@ -45,15 +72,36 @@ class Guard:
         began = time.monotonic()
         code, message = Code.OK, ""
         try:
-            return await reply
+            with self._accepted(reply):
+                return await reply
         except asyncio.CancelledError:
             code = Code.CANCELLED
             raise
         except errors.ServiceError as error:
-            code, message = CODES.get(type(error), Code.INTERNAL), str(error)
+            code, message = CODES.get(type(error), Code.INTERNAL), _cut(str(error))
         except Exception:
             log.exception("call failed", extra={"method": method})
             code, message = Code.INTERNAL, f"{method} failed inside the server; its log has the details"
         finally:
             self._metrics.call(method, code.name).observe(time.monotonic() - began)
         return await context.abort(code, message)
+
+    @contextmanager
+    def _accepted(self, reply: Coroutine[None, None, Reply]) -> Iterator[None]:
+        """Counts a call as running. Raises ModelNotReady, and drops the reply, once the guard is closed."""
+        if self._closed:
+            reply.close()
+            self._refused += 1
+            raise errors.ModelNotReady("the server is stopping; ask another one")
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+
+def _cut(sentence: str) -> str:
+    return sentence if len(sentence) <= MOST_CHARACTERS else f"{sentence[: MOST_CHARACTERS - 3]}..."

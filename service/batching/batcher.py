@@ -2,8 +2,8 @@
 
 An idle instance takes what is there at once; while all are busy, rows accumulate. So a lone request never waits and
 batches grow exactly as fast as the load does; there is no delay to tune. Entries whose caller left or whose deadline
-passed are dropped while the batch forms and never executed. All state belongs to the event loop. Called by
-`service.inference`, owned by `service.models`.
+passed are dropped while the batch forms and never executed. Every entry is answered, whatever a runtime returns. All
+state belongs to the event loop. Called by `service.inference`, owned by `service.models`.
 """
 
 import asyncio
@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from bundle.manifest import Signature
 from service.batching.entries import Entry, Ran, Slice
 from service.batching.instance import Instance, Outcome
-from service.errors import DeadlinePassed, ModelNotReady
+from service.errors import DeadlinePassed, ModelNotReady, RuntimeFailed
 from service.runtimes.base import Arrays, Runtime
 from service.telemetry.metrics import VersionMetrics
+
+_UNLOADED = "the model was unloaded before this call's turn; try again"
 
 
 class Batcher:
@@ -33,24 +35,35 @@ class Batcher:
         self._started: dict[Instance, float] = {}
         self._instances = [Instance(runtime, signature, max_batch_size, self._finish) for runtime in runtimes]
         self._idle = list(self._instances)
+        self._stopped = False
 
     async def run(self, rows: Arrays, deadline: float = math.inf) -> Ran:
         """Runs rows [n, ...] of every input and waits for their outputs.
 
         Raises DeadlinePassed when the deadline (monotonic seconds) goes by before the last row was begun, RuntimeFailed
-        when the runtime threw. A caller that is cancelled leaves the queue without being executed.
+        when the runtime threw, ModelNotReady after `stop`. A caller that is cancelled leaves the queue without being
+        executed.
         """
+        if self._stopped:
+            raise ModelNotReady(_UNLOADED)
         count = len(next(iter(rows.values())))
         entry = Entry(rows, count, deadline, time.monotonic(), self._loop.create_future())
         self._queue.append(entry)
         self._dispatch()
         return await entry.future
 
-    def stop(self) -> None:
-        """Ends the instances. Whoever still waits gets an error; `service.models` stops only what has no lease."""
+    async def stop(self) -> None:
+        """Waits for the batches in hand and ends the instances.
+
+        Whoever still waits in the queue gets ModelNotReady; `service.models` stops only what has no lease.
+        """
+        self._stopped = True
         for entry in self._queue:
-            entry.fail(ModelNotReady("the model was unloaded before this call's turn; try again"))
+            entry.fail(ModelNotReady(_UNLOADED))
         self._queue.clear()
+        await asyncio.to_thread(self._join)
+
+    def _join(self) -> None:
         for instance in self._instances:
             instance.stop()
 
@@ -68,6 +81,8 @@ class Batcher:
             if not self._wanted(entry, now):
                 self._queue.popleft()
                 continue
+            if batch and entry.row_shapes != batch[0].entry.row_shapes:
+                break
             part = entry.take(room)
             room -= part.count
             batch.append(part)
@@ -78,7 +93,8 @@ class Batcher:
     def _wanted(self, entry: Entry, now: float) -> bool:
         if now > entry.deadline:
             waited = now - entry.arrived
-            entry.fail(DeadlinePassed(f"the deadline passed after {waited:.3f} s in the queue; nothing was executed"))
+            begun = f"{entry.taken} of {entry.count} pictures were begun" if entry.taken else "nothing was executed"
+            entry.fail(DeadlinePassed(f"the deadline passed after {waited:.3f} s in the queue; {begun}"))
         return not entry.future.done()
 
     def _finish(self, instance: Instance, batch: Sequence[Slice], outcome: Outcome) -> None:
@@ -96,5 +112,12 @@ class Batcher:
                 part.entry.fail(outcome.error)
             else:
                 own = {name: values[begin : begin + part.count] for name, values in outcome.outputs.items()}
-                part.entry.deliver(part, own, waited, outcome.seconds)
+                _deliver(part, own, waited, outcome.seconds)
             begin += part.count
+
+
+def _deliver(part: Slice, outputs: Arrays, queue_seconds: float, compute_seconds: float) -> None:
+    try:
+        part.entry.deliver(part, outputs, queue_seconds, compute_seconds)
+    except (ValueError, KeyError) as error:
+        part.entry.fail(RuntimeFailed(f"the runtime's outputs differ from batch to batch: {error}"))

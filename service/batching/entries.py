@@ -37,6 +37,11 @@ class Entry:
     _compute_seconds: float = 0.0
     _outputs: dict[str, Array] = field(default_factory=dict)
 
+    @property
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one row of every input: only rows of equal shapes can stand side by side in a batch."""
+        return {name: values.shape[1:] for name, values in self.rows.items()}
+
     def take(self, most: int) -> "Slice":
         """The next rows, at most so many."""
         part = Slice(self, self.taken, min(self.count, self.taken + most))
@@ -44,7 +49,10 @@ class Entry:
         return part
 
     def deliver(self, part: "Slice", outputs: Arrays, queue_seconds: float, compute_seconds: float) -> None:
-        """Takes the outputs of one slice; the last slice completes the future."""
+        """Takes the outputs of one slice; the last slice completes the future.
+
+        Raises ValueError or KeyError where the outputs are not like those of the entry's other slices.
+        """
         if self.future.done():
             return
         self._queue_seconds = max(self._queue_seconds, queue_seconds)

@@ -58,7 +58,10 @@ class Instance:
         """Ends the thread after the batch in hand and gives the runtime back."""
         self._inbox.put(None)
         self._thread.join()
-        self.runtime.close()
+        try:
+            self.runtime.close()
+        except Exception:
+            log.exception("runtime could not be closed", extra={"runtime": str(self.runtime.info)})
 
     def _work(self) -> None:
         while (batch := self._inbox.get()) is not None:
@@ -75,11 +78,10 @@ class Instance:
             if any(len(values) != rows for values in outputs.values()):
                 returned = {name: len(values) for name, values in outputs.items()}
                 raise RuntimeFailed(f"{self.runtime.info} got {rows} rows and gave back {returned}")
-        except RuntimeFailed as failure:
-            error = failure
         except Exception as failure:
-            log.exception("runtime threw", extra={"runtime": str(self.runtime.info)})
-            error = RuntimeFailed(f"{self.runtime.info} failed: {failure}")
+            log.exception("batch failed", extra={"runtime": str(self.runtime.info)})
+            known = isinstance(failure, RuntimeFailed)
+            error = failure if known else RuntimeFailed(f"{self.runtime.info} failed: {failure}")
         return Outcome(outputs, error, time.monotonic() - began)
 
     def _fill(self, batch: Sequence[Slice]) -> Arrays:

@@ -17,19 +17,21 @@ from service.client.channel import DEFAULT_SERVER, DEFAULT_TIMEOUT
 from service.client.client import Client
 from service.client.errors import ClientError, ImageRejected
 from service.client.results import Classification, ClassScore
+from service.errors import SettingsError
+from service.jobs.sources import find_pictures
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 STDIN = "-"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 
 Answers = Iterable[tuple[str, Classification | ImageRejected]]
 
 
 def classify(
     pictures: Annotated[
-        list[str], typer.Argument(metavar="PICTURE", help="Files, folders of pictures, or - for standard input.")
+        list[str],
+        typer.Argument(metavar="PICTURE", help="Files, folders with all below them, or - for standard input."),
     ],
     *,
     server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The gRPC server.")] = DEFAULT_SERVER,
@@ -56,14 +58,14 @@ def classify(
                 top_k=top_k,
             )
             rejected = show(zip(names, answers, strict=True))
-    except (ClientError, OSError, ValueError) as error:
+    except (ClientError, SettingsError, OSError, ValueError) as error:
         typer.echo(f"convoy classify: {sentence(error)}", err=True)
         raise typer.Exit(2) from error
     raise typer.Exit(1 if rejected else 0)
 
 
 def expand(arguments: list[str]) -> list[str]:
-    """The arguments with each folder replaced by its pictures, by name. Raises ValueError for one without pictures."""
+    """The arguments with each folder replaced by its pictures. Raises SettingsError for one without pictures."""
     if arguments.count(STDIN) > 1:
         raise ValueError("- stands for standard input and can be given only once")
     return [name for argument in arguments for name in _pictures(argument)]
@@ -136,13 +138,8 @@ def sentence(error: Exception) -> str:
 
 
 def _pictures(argument: str) -> list[str]:
-    folder = Path(argument)
-    if argument == STDIN or not folder.is_dir():
-        return [argument]
-    found = sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise ValueError(f"folder {argument} has no picture in it ({', '.join(sorted(SUFFIXES))})")
-    return found
+    """A folder's pictures, the same that `convoy batch` finds in it; what is no folder is for the client to open."""
+    return [str(path) for path in find_pictures(argument)] if Path(argument).is_dir() else [argument]
 
 
 def _label(score: ClassScore) -> str:

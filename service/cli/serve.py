@@ -2,11 +2,8 @@
 
 import asyncio
 
-import typer
-
 from service.cli.options import with_settings
 from service.config import Settings
-from service.errors import SettingsError
 
 
 @with_settings
@@ -20,8 +17,4 @@ def serve(settings: Settings) -> None:
     async def main() -> None:
         await Server(settings).run()
 
-    try:
-        asyncio.run(main())
-    except SettingsError as error:
-        typer.echo(f"convoy serve: {error}", err=True)
-        raise typer.Exit(2) from error
+    asyncio.run(main())

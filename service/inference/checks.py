@@ -20,6 +20,8 @@ def by_name(inputs: Mapping[str, Images | Array], servable: Servable) -> dict[st
     """The inputs by signature name: an unnamed input is the model's only one. Raises RequestInvalid."""
     names = [spec.name for spec in servable.bundle.manifest.signature.inputs]
     named = {(names[0] if not name and len(names) == 1 else name): values for name, values in inputs.items()}
+    if len(named) < len(inputs):
+        raise RequestInvalid(f"input {names[0]!r} is given twice, once without its name; give it once")
     if set(named) != set(names):
         raise RequestInvalid(
             f"the call brings inputs {sorted(named)}, model {servable.bundle.name!r} takes {sorted(names)}"
@@ -45,6 +47,9 @@ def check_input(spec: TensorSpec, values: Images | Array, servable: Servable) ->
 
 
 def checked_top_k(asked: int | None, servable: Servable) -> int:
+    """How many classes to return, of every head that has so many. Raises RequestInvalid."""
+    if not servable.labels:
+        raise RequestInvalid(f"model {servable.bundle.name!r} declares no head, so it has no classes to answer with")
     most = max(len(labels) for labels in servable.labels.values())
     if asked is None:
         return min(DEFAULT_TOP_K, most)

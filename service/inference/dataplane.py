@@ -7,7 +7,6 @@ used gets an error of its own. Called by every servicer in `service.api`.
 
 import asyncio
 import math
-import os
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from service.inference.values import Answer, HeadAnswer, Images, Request, Timing
 from service.models.registry import Registry
 from service.models.version import Servable
 from service.runtimes.base import Array, Arrays
+from service.runtimes.cores import usable_cores
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class DataPlane:
         self._models = models
         self._limits = limits
         self._max_images = max_images_per_call
-        self._threads = len(os.sched_getaffinity(0))
+        self._threads = usable_cores()
         self._decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="convoy-decode")
 
     async def classify(self, request: Request) -> Answer:

@@ -82,7 +82,7 @@ class Predictor:
         self._top_k = _checked_top_k(top_k, self._labels)
         self._limits = limits
         self._batch_size = batch_size
-        self._runtime = _proved_runtime(self.bundle, engine, device, threads)
+        self._runtime = _proved_runtime(self.bundle, engine, device, threads, batch_size)
         cores = usable_cores()
         self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode")
         self._ahead = _BATCHES_AHEAD * batch_size + GROUP * cores  # every core has a group, and a batch is ready
@@ -170,11 +170,13 @@ def _checked_top_k(asked: int | None, labels: dict[str, tuple[str, ...]]) -> int
     return asked
 
 
-def _proved_runtime(bundle: Bundle, engine: Engine, device: Device, threads: int) -> Runtime:
+def _proved_runtime(bundle: Bundle, engine: Engine, device: Device, threads: int, batch_size: int) -> Runtime:
+    """A runtime that gives the golden outputs alone, among others and in batches as large as the job's."""
     store.verify_files(bundle)
     runtime = open_runtime(bundle, engine=engine, device=device, threads=threads)
     try:
-        report = golden.check(runtime, bundle, bundle.variant(runtime.info.variant), Limits())
+        variant = bundle.variant(runtime.info.variant)
+        report = golden.check(runtime, bundle, variant, Limits(), batch_sizes=(1, 3, batch_size))
         if not report.passed:
             raise ModelUnusable(f"{bundle.path}: {report}")
     except BaseException:

@@ -1,7 +1,8 @@
-"""Which pictures a batch job works on: the files of a folder, of a glob, or one file.
+"""Which pictures a command works on: the files of a folder, of a glob, or one file.
 
 Owns what counts as a picture: by its suffix in a folder, by the user's own pattern in a glob. The result is sorted, so
-two runs over the same files give the same rows.
+two runs over the same files give the same rows. Called by `convoy batch`, and by `convoy classify` for its folders; the
+base install has it, so nothing is imported but the standard library.
 """
 
 import glob

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from service.errors import ModelNotFound, ModelNotReady, ServiceError, SettingsError
 from service.models.loader import Loader
-from service.models.repository import Published
+from service.models.repository import Published, Stamp, stamp
 from service.models.version import ModelQuery, ModelVersion, Servable, State
 from service.telemetry.metrics import Metrics
 
@@ -29,7 +29,7 @@ class Registry:
         self._metrics = metrics
         self._on_change = on_change
         self._versions: dict[str, dict[int, ModelVersion]] = {}
-        self._failed: dict[Path, Published] = {}
+        self._failed: dict[Path, Stamp] = {}
         self._unloading: set[asyncio.Task[None]] = set()
 
     def models(self) -> Mapping[str, Sequence[ModelVersion]]:
@@ -95,9 +95,10 @@ class Registry:
     async def _ensure(self, published: Published) -> None:
         of = self._versions.setdefault(published.name, {})
         known = of.get(published.version)
-        if known is not None and (
-            known.state is not State.UNAVAILABLE or self._failed.get(published.path) == published
-        ):
+        if known is not None and known.state is not State.UNAVAILABLE:
+            return
+        now = await asyncio.to_thread(stamp, published.path)
+        if known is not None and self._failed.get(published.path) == now:
             return
         version = of[published.version] = ModelVersion(published.name, published.version)
         self._move(version, State.LOADING)
@@ -105,7 +106,7 @@ class Registry:
         try:
             version.servable = await self._loader.load(published.path)
         except Exception as error:
-            self._failed[published.path] = published
+            self._failed[published.path] = now
             known_kind = isinstance(error, ServiceError)
             reason = str(error) if known_kind else f"{type(error).__name__}: {error}"
             self._move(version, State.UNAVAILABLE, reason, exc_info=not known_kind)
@@ -122,7 +123,8 @@ class Registry:
             return False
         heirs = [published.version for published in wanted if published.name == version.name]
         of = self._versions[version.name]
-        return version.state is not State.READY or not heirs or any(of[heir].state is State.READY for heir in heirs)
+        ready = any(heir in of and of[heir].state is State.READY for heir in heirs)
+        return version.state is not State.READY or not heirs or ready
 
     def _retire(self, name: str, version: ModelVersion) -> None:
         if version.servable is None:
@@ -135,7 +137,7 @@ class Registry:
 
     async def _unload(self, name: str, version: ModelVersion, servable: Servable) -> None:
         await version.unused()
-        await asyncio.to_thread(servable.batcher.stop)
+        await servable.batcher.stop()
         version.servable = None
         self._forget(name, version)
         log.info("model unloaded", extra={"model": name, "version": version.number})

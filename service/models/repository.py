@@ -1,39 +1,44 @@
 """What the repository's folder holds now, and the loop that keeps the registry in step with it.
 
-Only published versions are seen: a folder without its manifest, half a copy or a staging folder, is invisible.
+Only published versions are seen: a folder without its manifest or a staging folder is invisible. A repository that
+can't be read for a while changes nothing: what is loaded goes on.
 """
 
 import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundle import store
+from bundle.errors import BundleNotFound
 from service.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
 
+Stamp = tuple[tuple[str, int, int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One version on disk; `stamp` changes when its manifest is replaced, so that a mended version is tried again."""
+    """One version on disk."""
 
     name: str
     version: int
     path: Path
-    stamp: tuple[int, int]
 
 
 def check(repository: Path) -> None:
     """Raises SettingsError unless the folder is there, can be read and holds at least one published version."""
-    if not repository.is_dir():
-        raise SettingsError(f"--repository {repository} is not a folder; make it or name another")
     try:
+        if not repository.is_dir():
+            raise SettingsError(f"--repository {repository} is not a folder; make it or name another")
         names = store.models(repository)
-    except OSError as error:
-        raise SettingsError(f"--repository {repository} can't be read: {error.strerror}") from error
+    except (OSError, BundleNotFound) as error:
+        raise SettingsError(f"--repository {repository} can't be read: {error}") from error
     if not names:
         raise SettingsError(
             f"--repository {repository} holds no published version (MODEL/VERSION/manifest.json); "
@@ -42,14 +47,26 @@ def check(repository: Path) -> None:
 
 
 def scan(repository: Path) -> list[Published]:
-    """The highest published version of every model."""
+    """The highest published version of every model. Raises BundleNotFound or OSError."""
+    highest = {name: store.versions(repository / name)[-1:] for name in store.models(repository)}
+    return [
+        Published(name, version, repository / name / str(version))
+        for name, versions in highest.items()
+        for version in versions  # none where the model was removed since the models were listed
+    ]
+
+
+def stamp(version: Path) -> Stamp:
+    """What changes with any file of a version, so that one which failed is tried again when it has been mended.
+
+    A copy that brings the manifest before other files shows this way too: it fails, and is tried again as it grows.
+    """
     found = []
-    for name in store.models(repository):
-        version = store.versions(repository / name)[-1]
-        path = repository / name / str(version)
-        status = (path / "manifest.json").stat()
-        found.append(Published(name, version, path, (status.st_mtime_ns, status.st_size)))
-    return found
+    for path in version.rglob("*"):
+        with suppress(OSError):
+            status = path.stat()
+            found.append((path.name, status.st_mtime_ns, status.st_size))
+    return tuple(sorted(found))
 
 
 async def watch(repository: Path, interval: float, reconcile: Callable[[Sequence[Published]], Awaitable[None]]) -> None:
@@ -62,5 +79,7 @@ async def watch(repository: Path, interval: float, reconcile: Callable[[Sequence
         await asyncio.sleep(interval * random.uniform(0.9, 1.1))  # noqa: S311 - not a secret
         try:
             await reconcile(await asyncio.to_thread(scan, repository))
-        except (OSError, SettingsError) as error:
+        except (OSError, BundleNotFound, SettingsError) as error:
             log.warning("repository can't be followed, what is loaded goes on", extra={"problem": str(error)})
+        except Exception:
+            log.exception("repository can't be followed, what is loaded goes on")

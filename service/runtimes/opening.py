@@ -16,7 +16,12 @@ from service.runtimes.devices import Device
 
 Engine = Literal["auto", "onnx", "tensorflow"]
 
-_FORMATS: Final[dict[Engine, str]] = {"onnx": "onnx", "tensorflow": "saved_model"}
+# What each engine runs, the preferred first.
+_FORMATS: Final[dict[Engine, tuple[str, ...]]] = {
+    "auto": ("onnx", "saved_model"),
+    "onnx": ("onnx",),
+    "tensorflow": ("saved_model",),
+}
 
 
 def open_runtime(
@@ -42,8 +47,7 @@ def choose_variant(variants: Sequence[Variant], engine: Engine, name: str | None
     Raises ModelUnusable, which names the variants that there are.
     """
     fitting = [variant for variant in variants if name in (None, variant.name)]
-    formats = ("onnx", "saved_model") if engine == "auto" else (_FORMATS[engine],)
-    for wanted in formats:
+    for wanted in _FORMATS[engine]:
         for variant in fitting:
             if variant.format == wanted:
                 return variant

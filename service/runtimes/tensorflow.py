@@ -24,7 +24,10 @@ _SIGNATURE: Final = "serving_default"
 
 
 def import_tensorflow() -> Any:
-    """The tensorflow module, imported without its start-up chatter unless the user set its log level. ImportError."""
+    """The tensorflow module, with its log level at errors unless the user set it. Raises ImportError.
+
+    It still says a few things about the machine on standard error, before it reads that level.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, at import; there is no other switch
     import tensorflow as tf
 

@@ -3,6 +3,9 @@
 Runs in threads of its own, so it answers while the event loop is busy; /livez is how one sees that the loop is stuck.
 """
 
+import logging
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import TCPServer, ThreadingMixIn
@@ -16,12 +19,23 @@ from service.errors import SettingsError
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+log = logging.getLogger(__name__)
+
+# A client that connects and then says nothing gives its thread back after this.
+SILENCE_SECONDS = 10.0
+
 Probe = Callable[[], str | None]
 """Says what is wrong, or None."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 128  # the default of 5 makes the sixth client of a moment wait for a second
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        """Listens on an IPv4 or, where the host is written as one, an IPv6 address."""
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
 
     def server_bind(self) -> None:
         """As in the base, without its look-up of the host's name, which can take seconds where DNS is slow."""
@@ -29,8 +43,14 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class named them
+        """A client that hangs up or sends no HTTP is not worth a traceback on standard error."""
+        log.debug("HTTP request failed", extra={"client": str(client_address), "problem": str(sys.exc_info()[1])})
+
 
 class _QuietHandler(WSGIRequestHandler):
+    timeout = SILENCE_SECONDS
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class named it
         """Scrapes are not worth a line each."""
 

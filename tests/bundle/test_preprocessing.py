@@ -310,6 +310,15 @@ def test_a_progressive_jpeg_is_the_same_picture():
     assert (decode(plain, spec(64, 64)) == decode(progressive, spec(64, 64))).all()
 
 
+def test_what_a_phone_appends_to_a_jpeg_is_no_part_of_it():
+    """The video of a motion photo: megabytes in which the marker of a scan turns up by chance, again and again."""
+    photograph = encoded(photo(64, 48), "JPEG", progressive=True)
+    video = np.random.default_rng(0).bytes(8_000_000)
+    assert video.count(b"\xff\xda") > 64
+    for appended in (video, photograph, b"\xff\xda" * 1000):
+        assert (decode(photograph + appended, spec(20, 20)) == decode(photograph, spec(20, 20))).all()
+
+
 def test_an_animation_gives_its_first_frame():
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "lime", "blue")]
     for format_, options in (("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True})):

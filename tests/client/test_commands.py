@@ -30,7 +30,7 @@ def run(capsys, monkeypatch, server):
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("b.png", "a.JPG", "bad.gif", "notes.txt"):
+    for name in ("b.png", "a.JPG", "bad.gif", "notes.txt", "._a.JPG"):
         (tmp_path / name).write_bytes(name.encode())
     return tmp_path
 
@@ -122,7 +122,7 @@ def mistakes(folder):
     (folder / "empty").mkdir()
     return {
         "missing": ([folder / "missing.png"], "missing.png: No such file or directory"),
-        "no pictures": ([folder / "empty"], "empty has no picture in it (.bmp, .gif"),
+        "no pictures": ([folder / "empty"], "empty': no file below it ends in .jpg, .jpeg"),
         "standard input twice": (["-", "-"], "can be given only once"),
         "two versions": ([folder / "b.png", "--version", 1, "--version-label", "x"], "exclude each other"),
         "no time": ([folder / "b.png", "--timeout", 0], "timeout is 0.0 seconds"),

@@ -14,6 +14,7 @@ from bundle.manifest import TensorSpec
 from bundle.preprocessing import Limits, decode
 from bundle.store import publish, staging
 from service.errors import DeviceUnavailable, ModelUnusable, RuntimeFailed, SettingsError
+from service.jobs import predictor as predictor_module
 from service.jobs.predictor import Failure, HeadPrediction, Prediction, Predictor
 from service.runtimes.devices import Device
 from service.runtimes.opening import open_runtime
@@ -143,6 +144,28 @@ def test_a_folder_of_a_model_means_its_highest_version(bundle, opened, tmp_path)
 def test_a_model_that_gives_other_outputs_than_keras_is_not_used(opened, tmp_path):
     with pytest.raises(ModelUnusable, match="does not reproduce its 4 golden samples"):
         opened(make_bundle(tmp_path, corrupt_golden=True).path)
+
+
+class WrongInLargeBatches:
+    """A real runtime that mixes up the rows of batches above a size."""
+
+    def __init__(self, runtime, size):
+        self.info, self.close, self._runtime, self._size = runtime.info, runtime.close, runtime, size
+
+    def run(self, inputs):
+        outputs = self._runtime.run(inputs)
+        large = len(inputs["image"]) > self._size
+        return {name: values[::-1] for name, values in outputs.items()} if large else outputs
+
+
+def test_the_golden_samples_are_run_in_batches_as_large_as_the_job_s(opened, monkeypatch):
+    def open_one(*arguments, **options):
+        return WrongInLargeBatches(open_runtime(*arguments, **options), 8)
+
+    monkeypatch.setattr(predictor_module, "open_runtime", open_one)
+    opened(batch_size=8)
+    with pytest.raises(ModelUnusable, match="does not reproduce its 4 golden samples"):
+        opened(batch_size=9)
 
 
 def test_a_changed_file_is_found(opened, tmp_path):

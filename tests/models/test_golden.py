@@ -122,6 +122,11 @@ def test_the_figures_are_those_of_the_differences(bundle):
     assert report.mean_difference == pytest.approx(0.25 / 3, abs=1e-5)
 
 
+def test_the_agreement_is_the_share_of_rows(bundle):
+    report = prove(bundle, lambda scores: np.roll(scores, 1, axis=1) if len(scores) == SAMPLES else scores)
+    assert report.top1_agreement == (SAMPLES + 6) / (SAMPLES + 6 + SAMPLES)  # alone and by three, of those and all
+
+
 def test_the_worst_sample_is_named_by_its_place_in_the_bundle(bundle):
     wanted = bundle.golden_outputs()["probabilities"][3]
 

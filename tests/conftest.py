@@ -1,0 +1,44 @@
+"""What every test may ask for: a repository with one tiny, real model, and a server that serves it.
+
+Imports what a fixture needs when it is asked for, so that tests which need none of it start at once.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from servers import Asked
+
+    from bundle.store import Bundle
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Bundle":
+    """Version 1 of model "tiny". Tests that change a repository make their own."""
+    from bundles import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="session")
+def repository(tiny: "Bundle") -> Path:
+    """The repository that holds `tiny` and nothing else."""
+    return tiny.path.parent.parent
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    """The settings of `asked`'s server that differ from the usual ones, for tests to parametrize."""
+    return {}
+
+
+@pytest.fixture
+async def asked(repository: Path, options: dict[str, Any]) -> "AsyncIterator[Asked]":
+    """A server in the test's own event loop, READY with `tiny`, and the means to ask it."""
+    from servers import Asked, serving
+
+    async with serving(repository, **options) as (server, channel):
+        yield Asked(server, channel)

@@ -1,0 +1,87 @@
+"""A model with two inputs and two heads, which the tiny bundle does not have, on a runtime made for the test."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.manifest import (
+    SCHEMA_VERSION,
+    Golden,
+    Head,
+    Manifest,
+    Preprocessing,
+    Provenance,
+    Signature,
+    TensorSpec,
+    Variant,
+)
+from bundle.store import Bundle
+from service.batching.batcher import Batcher
+from service.models.version import ModelQuery, Servable
+from service.runtimes.base import Array, Arrays, RuntimeInfo
+from service.telemetry.metrics import Metrics
+
+MANIFEST = Manifest(
+    schema_version=SCHEMA_VERSION,
+    signature=Signature(
+        inputs=(
+            TensorSpec(name="photo", dtype="uint8", shape=(None, 2, 2, 1)),
+            TensorSpec(name="age", dtype="float32", shape=(None, 1)),
+        ),
+        outputs=(
+            TensorSpec(name="colour", dtype="float32", shape=(None, 3)),
+            TensorSpec(name="old", dtype="float32", shape=(None, 2)),
+        ),
+    ),
+    preprocessing=(Preprocessing(input="photo", height=2, width=2, channels=1),),
+    heads=(
+        Head(name="colour", output="colour", activation="softmax", labels="labels/colour.txt"),
+        Head(name="old", output="old", activation="none", labels="labels/old.txt"),
+    ),
+    variants=(Variant(name="fp32", format="onnx", path="model.onnx"),),
+    golden=Golden(images={"photo": ("golden/00.png",)}, outputs="golden/outputs.npz"),
+    provenance=Provenance(created="2026-01-01T00:00:00+00:00", config={}),
+)
+LABELS = {"colour": ("dark", "grey", "bright"), "old": ("young", "old")}
+
+
+class PhotoAndAge:
+    """colour: [0, 0.5, mean of the pixels / 255]; old: [0, age]."""
+
+    info = RuntimeInfo("fake", "fp32", "cpu", 1)
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        brightness = inputs["photo"].mean(axis=(1, 2, 3), dtype=np.float32) / 255
+        colour = np.stack([np.zeros_like(brightness), np.full_like(brightness, 0.5), brightness], axis=1)
+        return {"colour": colour, "old": np.hstack([np.zeros_like(inputs["age"]), inputs["age"]])}
+
+    def close(self) -> None:
+        pass
+
+
+class OneModel:
+    """Leases the one servable, whatever is asked for."""
+
+    def __init__(self, servable: Servable) -> None:
+        self._servable = servable
+
+    @contextmanager
+    def lease(self, _query: ModelQuery) -> Iterator[Servable]:
+        yield self._servable
+
+
+@pytest.fixture
+async def photo_and_age() -> AsyncIterator[Servable]:
+    metrics = Metrics().version("people", 1)
+    batcher = Batcher([PhotoAndAge()], MANIFEST.signature, max_batch_size=4, metrics=metrics)
+    bundle = Bundle(Path("/nowhere/people/1"), MANIFEST)
+    yield Servable(bundle, LABELS, batcher, metrics, runs_on="a fake", max_pending=100)
+    await batcher.stop()
+
+
+@pytest.fixture
+def one_model(photo_and_age: Servable) -> OneModel:
+    return OneModel(photo_and_age)

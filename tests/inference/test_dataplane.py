@@ -1,0 +1,146 @@
+"""The way of a call without the wire: decode, batch, run, best classes; bad pictures in place."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from bundles import encode
+from expected import scores, scores_of_pixels
+from servers import settings
+
+from bundle.preprocessing import Limits
+from service.errors import DeadlinePassed, RequestInvalid
+from service.inference.dataplane import DataPlane
+from service.inference.values import Request
+from service.models import repository as folder
+from service.models.loader import Loader
+from service.models.registry import Registry
+from service.models.version import ModelQuery
+from service.telemetry.metrics import Metrics
+
+TINY = ModelQuery("tiny")
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def plane(repository, metrics):
+    registry = Registry(Loader(settings(repository, max_batch_size=4), metrics), metrics, lambda: None)
+    await registry.reconcile(folder.scan(repository))
+    plane = DataPlane(registry, limits=Limits(max_side=100), max_images_per_call=100)
+    yield plane
+    plane.close()
+    await registry.close()
+
+
+@pytest.fixture
+def people(one_model):
+    plane = DataPlane(one_model, limits=Limits(), max_images_per_call=100)
+    yield plane
+    plane.close()
+
+
+def pictures(count: int, size: int = 8) -> list[bytes]:
+    """PNGs that all differ."""
+    pixels = np.random.default_rng(count).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    return [encode(each) for each in pixels]
+
+
+def sample(metrics: Metrics, name: str) -> float | None:
+    return metrics.registry.get_sample_value(name, {"model": "tiny", "version": "1"})
+
+
+async def test_pictures_get_the_scores_of_the_model_best_first(plane, tiny):
+    mine = pictures(5, size=20)
+    answer = await plane.classify(Request(TINY, {"": mine}, top_k=3))
+    [head] = answer.heads
+    wanted = scores(tiny, mine)
+    assert head.indices.tolist() == np.argsort(-wanted, axis=1).tolist()
+    np.testing.assert_allclose(head.scores, -np.sort(-wanted, axis=1), atol=1e-6)
+    assert (answer.name, answer.version, answer.count, answer.errors) == ("tiny", 1, 5, {})
+    assert head.labels == ("red", "green", "blue")
+
+
+async def test_a_tensor_gets_the_same_scores(plane, tiny):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    [head] = (await plane.classify(Request(TINY, {"image": pixels}, top_k=1))).heads
+    wanted = scores_of_pixels(tiny, pixels)
+    assert head.indices.ravel().tolist() == wanted.argmax(axis=1).tolist()
+    np.testing.assert_allclose(head.scores.ravel(), wanted.max(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 37, 100])
+async def test_every_picture_gets_its_own_answer_however_the_call_is_cut(plane, tiny, count):
+    mine = pictures(count)
+    [head] = (await plane.classify(Request(TINY, {"": mine}, top_k=3))).heads
+    np.testing.assert_allclose(head.scores, -np.sort(-scores(tiny, mine)), atol=1e-6)
+
+
+async def test_bad_pictures_get_errors_of_their_own_and_the_others_are_answered(plane, tiny, metrics):
+    mine = pictures(9)
+    bad = {0: b"", 4: b"no picture", 5: mine[5][:-30], 8: pictures(1, size=101)[0]}
+    answer = await plane.classify(Request(TINY, {"": [bad.get(i, good) for i, good in enumerate(mine)]}, top_k=3))
+    good = [picture for number, picture in enumerate(mine) if number not in bad]
+    np.testing.assert_allclose(answer.heads[0].scores, -np.sort(-scores(tiny, good)), atol=1e-6)
+    assert answer.errors.keys() == bad.keys()
+    assert "101 x 101" in answer.errors[8]
+    assert (sample(metrics, "convoy_images_total"), sample(metrics, "convoy_images_rejected_total")) == (5, 4)
+
+
+async def test_a_call_of_bad_pictures_alone_is_answered_without_a_run(plane, metrics):
+    answer = await plane.classify(Request(TINY, {"": [b"bad", b"worse"]}))
+    assert (answer.heads, answer.errors.keys()) == ((), {0, 1})
+    assert sample(metrics, "convoy_batch_size_count") == 0
+
+
+async def test_the_times_are_those_of_the_call(plane):
+    timing = (await plane.classify(Request(TINY, {"": pictures(9)}))).timing
+    assert timing.preprocess > 0
+    assert timing.queue >= 0
+    assert timing.compute > 0
+    assert (await plane.classify(Request(TINY, {"": np.zeros((1, 8, 8, 3), np.uint8)}))).timing.preprocess == 0
+
+
+async def test_a_deadline_that_has_passed_is_told_as_such_however_the_call_is_cut(plane, metrics):
+    for values in (pictures(1), pictures(30), np.zeros((9, 8, 8, 3), np.uint8)):
+        with pytest.raises(DeadlinePassed):
+            await plane.classify(Request(TINY, {"": values}, deadline=0.0))
+    assert sample(metrics, "convoy_batch_size_count") == 0
+    assert sample(metrics, "convoy_pending_images") == 0
+
+
+async def test_a_caller_that_leaves_gives_its_places_back(plane, metrics):
+    leaving = asyncio.ensure_future(plane.classify(Request(TINY, {"": pictures(100, size=90)})))
+    await asyncio.sleep(0)
+    assert sample(metrics, "convoy_pending_images") == 100
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    assert leaving.cancelled()
+    assert sample(metrics, "convoy_pending_images") == 0
+
+
+async def test_a_refused_call_takes_no_place(plane, metrics):
+    with pytest.raises(RequestInvalid):
+        await plane.classify(Request(TINY, {"": pictures(2)}, top_k=9))
+    assert sample(metrics, "convoy_pending_images") == 0
+
+
+async def test_two_inputs_travel_together_past_a_bad_picture(people):
+    photos = [encode(np.full((2, 2, 1), value, np.uint8)) for value in (0, 100, 200, 250)]
+    photos[1] = b"no picture"
+    ages = np.array([[1], [2], [3], [4]], np.float32)
+    answer = await people.classify(Request(ModelQuery("people"), {"age": ages, "photo": photos}, top_k=3))
+    colour, old = answer.heads
+    assert answer.errors.keys() == {1}
+    assert colour.indices.tolist() == [[1, 0, 2], [2, 1, 0], [2, 1, 0]]
+    np.testing.assert_allclose(colour.scores[:, 0], [0.5, 200 / 255, 250 / 255], rtol=1e-6)
+    assert old.scores[:, 0].tolist() == [1, 3, 4]
+
+
+async def test_top_k_above_a_small_head_s_classes_gives_all_of_them(people):
+    inputs = {"age": np.ones((1, 1), np.float32), "photo": np.zeros((1, 2, 2, 1), np.uint8)}
+    colour, old = (await people.classify(Request(ModelQuery("people"), inputs, top_k=3))).heads
+    assert (colour.indices.shape, old.indices.shape) == ((1, 3), (1, 2))
