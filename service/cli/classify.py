@@ -96,9 +96,9 @@ def print_json(answers: Answers) -> int:
 def print_table(answers: Answers) -> int:
     """One table, also of what came before an error; gives the number of rejected pictures."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("Picture", "Class", "Score", "Next")
+    table = Table(Column("Picture", overflow="fold"), "Class", "Score", "Next")
     total = rejected = 0
     source = ""
     try:

@@ -20,8 +20,9 @@ DEFAULT_TIMEOUT = 30.0
 DEFAULT_MESSAGE_BYTES = 64 * MEBIBYTE  # the server's own default limit for a request
 _ENVELOPE_BYTES = 4096  # what a request carries beside its pictures
 
-# Only UNAVAILABLE: the server did not take the call, or is going down and has not answered. Classifying twice does no
-# harm. RESOURCE_EXHAUSTED is not repeated: more calls are the last thing that a full queue needs.
+# UNAVAILABLE: the server did not take the call, or is going down and has not answered. CANCELLED: grpcio ends so what
+# reaches it in the last moment of its stop (grpc/grpc#41785); a call that this side cancels is never sent again.
+# Classifying twice does no harm. RESOURCE_EXHAUSTED is not repeated: more calls are the last thing that a full queue needs.
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -32,7 +33,7 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "backoffMultiplier": 2,
                 "maxBackoff": "2s",
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -182,6 +182,18 @@ def test_exif_is_read_in_both_byte_orders(order, prefix):
     assert (decode(data, spec(6, 4)) == picture[::-1, ::-1]).all()
 
 
+def test_the_first_of_several_exifs_counts():
+    upright = photo(64, 48)
+    data = encoded(Image.fromarray(upright), "JPEG", exif=exif(6))
+    segment = data.index(b"\xff\xe1")
+    end = segment + 2 + int.from_bytes(data[segment + 2 : segment + 4], "big")
+    second = encoded(Image.fromarray(upright), "JPEG", exif=exif(1))[segment:end]
+    both = data[:end] + second + data[end:]
+    assert Image.open(_file(both)).getexif()[0x0112] == 6
+    assert (decode(both, spec(48, 64)) == decode(data, spec(48, 64))).all()
+    assert (decode(both, spec(48, 64)) != decode(encoded(upright, "JPEG"), spec(48, 64))).any()
+
+
 def test_orientation_can_be_left_alone():
     picture = noise(20, 10)
     assert (decode(encoded(picture, exif=exif(6)), spec(20, 10, exif_orientation=False)) == picture).all()
