@@ -193,7 +193,7 @@ def show_metrics(url: str) -> None:
     with urllib.request.urlopen(url, timeout=5) as page:  # noqa: S310 - the loopback server started above
         for line in page.read().decode().splitlines():
             if line.startswith(METRICS):
-                console.print(f"  {line}")
+                console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def latest(model: Path) -> Path:

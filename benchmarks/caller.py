@@ -20,7 +20,7 @@ async def main(address: str, in_flight: int, seconds: float, request: bytes) -> 
     """Calls until the time is over."""
     latencies: list[float] = []
     async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary(METHOD)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         end = time.perf_counter() + seconds
 
         async def caller() -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -27,12 +28,12 @@ def runtime_limits(bundle: Bundle, threads: int, seconds: float) -> list[Limit]:
     """ONNX Runtime alone, by batch size."""
     runtime = open_runtime(bundle, engine="onnx", device=Device("cpu"), threads=threads)
     (spec,) = bundle.manifest.signature.inputs
+    sizes = [size or 1 for size in spec.shape[1:]]
     random = np.random.default_rng(0)
     limits = []
     for batch in BATCHES:
-        sizes = [size or 1 for size in spec.shape[1:]]
         rows = {spec.name: random.integers(0, 255, (batch, *sizes)).astype(spec.dtype)}
-        limits.append(_measure(lambda rows=rows: runtime.run(rows), batch, seconds))  # type: ignore[misc]
+        limits.append(_measure(partial(runtime.run, rows), batch, seconds))
     runtime.close()
     return limits
 

@@ -63,7 +63,7 @@ def _jpeg(data: bytes) -> Header:
     view, position = memoryview(data), 2
     parts: list[bytes | memoryview] = [data[:2]]
     width = height = 0
-    orientation = 1
+    exif = b""
     for _ in range(_MAX_PARTS):
         position = data.find(b"\xff", position)  # what stands between segments is no part of the picture
         if position < 0:
@@ -75,12 +75,12 @@ def _jpeg(data: bytes) -> Header:
         if marker == _JPEG_START_OF_SCAN:
             stop = data.find(_JPEG_END, position)  # phones append videos and further pictures
             parts.append(view[position : stop + len(_JPEG_END)] if stop > 0 else view[position:])
-            return Header("JPEG", width, height, orientation, _few_scans(b"".join(parts)))
+            return Header("JPEG", width, height, _orientation(exif), _few_scans(b"".join(parts)))
         end = position + 2 + struct.unpack_from(">H", data, position + 2)[0]
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, position + 5)
         elif marker == _JPEG_EXIF and data.startswith(_EXIF_PREFIX, position + 4):
-            orientation = _orientation(data[position + 4 : end])
+            exif = exif or data[position + 4 : end]
         if marker not in _JPEG_NEEDLESS:
             parts.append(view[position:end])
         position = end
@@ -99,7 +99,7 @@ def _png(data: bytes) -> Header:
     if data[12:16] != b"IHDR":
         raise ImageUndecodable("the PNG picture is damaged: it does not begin with its header")
     width, height = struct.unpack_from(">II", data, 16)
-    view, position, orientation = memoryview(data), 8, 1
+    view, position, exif = memoryview(data), 8, b""
     parts: list[bytes | memoryview] = [data[:8]]
     for _ in range(_MAX_PARTS):
         if position + 8 > len(data):
@@ -109,13 +109,13 @@ def _png(data: bytes) -> Header:
         if kind in _PNG_NEEDED:
             parts.append(view[position:end])
         elif kind == b"eXIf":
-            orientation = _orientation(data[position + 8 : end - 4])
+            exif = exif or data[position + 8 : end - 4]
         if kind == b"IEND":
             break
         position = end
     else:
         raise _too_many_parts("PNG")
-    return Header("PNG", width, height, orientation, b"".join(parts))
+    return Header("PNG", width, height, _orientation(exif), b"".join(parts))
 
 
 def _webp(data: bytes) -> Header:
@@ -188,7 +188,10 @@ def _too_many_parts(name: str) -> ImageUndecodable:
 
 
 def _orientation(exif: bytes) -> int:
-    """EXIF's orientation, 1 where it says nothing that makes sense: wrong metadata does not spoil a good picture."""
+    """EXIF's orientation, 1 where it says nothing that makes sense: wrong metadata does not spoil a good picture.
+
+    Called once a picture, with the first EXIF there is, as other readers do: its entries are looked at one by one.
+    """
     tiff = exif.removeprefix(_EXIF_PREFIX)
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:

@@ -1,7 +1,7 @@
 """How a server is reached: address, TLS, deadline, retries, load balancing, limits, keepalive.
 
-Both clients open their channel here, so both behave the same on the wire. A call that fails with UNAVAILABLE is sent
-again by gRPC itself, up to five attempts, on whichever backend is ready.
+Both clients open their channel here, so both behave the same on the wire. A call that the server did
+not take is sent again by gRPC itself, up to five attempts, on whichever backend is ready.
 """
 
 import json
@@ -22,7 +22,8 @@ _ENVELOPE_BYTES = 4096  # what a request carries beside its pictures
 
 # UNAVAILABLE: the server did not take the call, or is going down and has not answered. CANCELLED: grpcio ends so what
 # reaches it in the last moment of its stop (grpc/grpc#41785); a call that this side cancels is never sent again.
-# Classifying twice does no harm. RESOURCE_EXHAUSTED is not repeated: more calls are the last thing that a full queue needs.
+# Classifying twice does no harm. RESOURCE_EXHAUSTED is not repeated: more calls are the last thing that a full queue
+# needs.
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
