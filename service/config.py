@@ -30,6 +30,7 @@ class Settings:
     metrics_port: int = _knob(
         8002, doc="HTTP port of /metrics, /livez and /readyz; 0 takes a free one.", least=0, most=65535
     )
+    transport: Literal["auto", "grpcio", "native"] = _knob("auto", doc="What speaks gRPC.")
     device: str = _knob(
         "auto", doc="auto, cpu, cuda[:N] or tensorrt[:N]; one that is asked for and absent is an error."
     )

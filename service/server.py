@@ -12,8 +12,11 @@ import signal
 import time
 from collections.abc import Sequence
 
+import grpc.aio
+
 from service.api import grpcio_transport
 from service.api.classifier import ClassifierServicer
+from service.api.grpcio_transport import GrpcioTransport
 from service.api.health import Health
 from service.api.status import Guard
 from service.config import Settings
@@ -47,7 +50,8 @@ class Server:
         )
         self._guard = Guard(self.metrics)
         servicer = ClassifierServicer(self._data_plane, self.models, self._guard)
-        self._grpc, self.port = grpcio_transport.build(settings, servicer, self.health.servicer)
+        self._grpc = self._transport(grpcio_transport.build(settings, servicer, self.health.servicer))
+        self.port = self._grpc.port
         self._http = HttpServer(
             settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self.health.problem
         )
@@ -56,6 +60,13 @@ class Server:
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
+
+    def _transport(self, server: grpc.aio.Server) -> "GrpcioTransport | NativeTransport":
+        if self._settings.transport == "grpcio":
+            return GrpcioTransport(self._settings, server)
+        from service.api.native_transport import NativeTransport
+
+        return NativeTransport(self._settings, self._data_plane, self.metrics, server)
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.

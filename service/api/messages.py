@@ -8,14 +8,13 @@ import numpy as np
 from bundle.manifest import TensorSpec
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.errors import RequestInvalid
-from service.inference.values import Answer, HeadAnswer, Images, Request
-from service.models.version import ModelQuery, ModelVersion, Servable
+from service.inference.values import Images, Request
+from service.models.version import ModelQuery, ModelVersion
 from service.runtimes.base import Array
 
 _SIZED = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64)}
 DTYPES = frozenset({"bool"} | {f"{kind}{bits}" for kind, sizes in _SIZED.items() for bits in sizes})
 MAX_DIMENSIONS = 8
-INVALID_ARGUMENT = 3
 
 
 def query(spec: pb.ModelSpec) -> ModelQuery:
@@ -71,37 +70,6 @@ def _array(tensor: pb.Tensor, name: str) -> Array:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def response(answer: Answer) -> pb.ClassifyResponse:
-    """The reply of one call, a result a picture in the order of the request."""
-    timing = pb.Timing(
-        preprocess_us=round(answer.timing.preprocess * 1e6),
-        queue_us=round(answer.timing.queue * 1e6),
-        compute_us=round(answer.timing.compute * 1e6),
-    )
-    rows = zip(*(_classifications(head) for head in answer.heads), strict=True)
-    results = [
-        pb.Result(error=pb.Error(code=INVALID_ARGUMENT, message=answer.errors[number]))
-        if number in answer.errors
-        else pb.Result(classifications=next(rows))
-        for number in range(answer.count)
-    ]
-    model = pb.ModelSpec(name=answer.name, version=answer.version)
-    return pb.ClassifyResponse(model=model, results=results, timing=timing)
-
-
-def _classifications(head: HeadAnswer) -> list[pb.Classification]:
-    return [
-        pb.Classification(
-            head=head.name,
-            classes=[
-                pb.ClassScore(label=head.labels[index], index=index, score=score)
-                for index, score in zip(indices, scores, strict=True)
-            ],
-        )
-        for indices, scores in zip(head.indices.tolist(), head.scores.tolist(), strict=True)
-    ]
-
-
 def status(version: ModelVersion) -> pb.VersionStatus:
     """A version's state and why it is in it."""
     state = pb.VersionStatus.State.Value(version.state.value)
@@ -114,8 +82,10 @@ def tensor_spec(spec: TensorSpec) -> pb.TensorSpec:
     return pb.TensorSpec(name=spec.name, dtype=spec.dtype, shape=shape)
 
 
-def describe(servable: Servable, reply: pb.GetModelResponse) -> None:
+def describe(version: ModelVersion, reply: pb.GetModelResponse) -> None:
     """Fills in what one READY version is."""
+    servable = version.servable
+    assert servable is not None  # noqa: S101 - READY versions have one
     manifest = servable.bundle.manifest
     reply.model.version = servable.bundle.version
     reply.inputs.extend(map(tensor_spec, manifest.signature.inputs))

@@ -43,27 +43,21 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
 }
 
 
+def outcome(method: str, error: BaseException) -> tuple[grpc.StatusCode, str]:
+    """The code and the sentence with which a call ends for an error; what is unknown is logged and said blandly."""
+    if isinstance(error, errors.ServiceError):
+        return CODES.get(type(error), Code.INTERNAL), _cut(str(error))
+    if isinstance(error, asyncio.CancelledError):
+        return Code.CANCELLED, "the caller left"
+    log.error("call failed", extra={"method": method}, exc_info=error)
+    return Code.INTERNAL, f"{method} failed inside the server; its log has the details"
+
+
 class Guard:
     """Answers calls: maps errors, counts, never lets an exception out unmapped."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._running = 0
-        self._refused = 0
-        self._closed = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def close(self, seconds: float) -> None:
-        """Refuses new calls from now on, and waits until those that run are answered, for so long at most."""
-        self._closed = True
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
-        for _ in range(LOOKS):
-            seen = self._refused
-            await asyncio.sleep(QUIET_SECONDS)
-            if seen == self._refused:
-                break
 
     async def answer(
         self, method: str, context: "grpc.aio.ServicerContext[Any, Reply]", reply: Coroutine[None, None, Reply]
@@ -72,35 +66,15 @@ class Guard:
         began = time.monotonic()
         code, message = Code.OK, ""
         try:
-            with self._accepted(reply):
-                return await reply
+            return await reply
         except asyncio.CancelledError:
             code = Code.CANCELLED
             raise
-        except errors.ServiceError as error:
-            code, message = CODES.get(type(error), Code.INTERNAL), _cut(str(error))
-        except Exception:
-            log.exception("call failed", extra={"method": method})
-            code, message = Code.INTERNAL, f"{method} failed inside the server; its log has the details"
+        except Exception as error:
+            code, message = outcome(method, error)
         finally:
             self._metrics.call(method, code.name).observe(time.monotonic() - began)
         return await context.abort(code, message)
-
-    @contextmanager
-    def _accepted(self, reply: Coroutine[None, None, Reply]) -> Iterator[None]:
-        """Counts a call as running. Raises ModelNotReady, and drops the reply, once the guard is closed."""
-        if self._closed:
-            reply.close()
-            self._refused += 1
-            raise errors.ModelNotReady("the server is stopping; ask another one")
-        self._running += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
 
 
 def _cut(sentence: str) -> str:
