@@ -56,7 +56,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
 
 def register(servicer: ClassifierServicer, server: grpc.aio.Server) -> None:
     """Adds the servicer to a server: as the generated function does, but Classify's responses are bytes already."""
-    methods = {
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Classify": grpc.unary_unary_rpc_method_handler(servicer.Classify, pb.ClassifyRequest.FromString),
         "ListModels": grpc.unary_unary_rpc_method_handler(
             servicer.ListModels, pb.ListModelsRequest.FromString, pb.ListModelsResponse.SerializeToString

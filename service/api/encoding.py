@@ -46,11 +46,13 @@ class _Encoder:
         heads = [self._rows(head) for head in answer.heads]
         parts = [self._model]
         for number in range(answer.count):
-            error = answer.errors.get(number)
-            result = _error(error) if error is not None else b"".join([next(rows) for rows in heads])
+            if number in answer.errors:
+                result = _error(answer.errors[number])
+            else:
+                result = b"".join([next(rows) for rows in heads])
             parts += _RESULTS, _varint(len(result)), result
         timing = _timing(answer)
-        parts += _TIMING, _varint(len(timing)), timing
+        parts += _TIMING, _SMALL[len(timing)], timing
         return b"".join(parts)
 
     def _rows(self, head: HeadAnswer) -> Iterator[bytes]:

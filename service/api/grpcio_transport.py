@@ -18,6 +18,8 @@ from service.errors import SettingsError
 class GrpcioTransport:
     """A listening grpcio server, from `start` to `stop`."""
 
+    name = "grpcio"
+
     def __init__(self, settings: Settings, server: grpc.aio.Server) -> None:
         """Listens. Raises SettingsError when the port can't be had."""
         self._server = server

@@ -13,7 +13,7 @@ from service.models.version import ModelQuery, ModelVersion
 from service.runtimes.base import Array
 
 _SIZED = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64)}
-DTYPES = frozenset({"bool"} | {f"{kind}{bits}" for kind, sizes in _SIZED.items() for bits in sizes})
+DTYPES = {name: np.dtype(name) for name in ["bool", *(f"{kind}{bits}" for kind in _SIZED for bits in _SIZED[kind])]}
 MAX_DIMENSIONS = 8
 
 
@@ -33,12 +33,12 @@ def request(message: pb.ClassifyRequest, seconds_left: float | None) -> Request:
     """A call's values; the deadline is counted on the monotonic clock from now. Raises RequestInvalid."""
     if not message.inputs:
         raise RequestInvalid("the call has no inputs; give one with `images` or a `tensor`")
-    names = [each.name for each in message.inputs]
-    if len(set(names)) < len(names):
-        raise RequestInvalid(f"an input is given twice: {names}")
+    inputs = {each.name: _values(each) for each in message.inputs}
+    if len(inputs) < len(message.inputs):
+        raise RequestInvalid(f"an input is given twice: {[each.name for each in message.inputs]}")
     return Request(
         model=query(message.model),
-        inputs={each.name: _values(each) for each in message.inputs},
+        inputs=inputs,
         top_k=message.top_k if message.HasField("top_k") else None,
         deadline=math.inf if seconds_left is None else time.monotonic() + seconds_left,
     )
@@ -54,9 +54,10 @@ def _values(message: pb.Input) -> Images | Array:
 
 def _array(tensor: pb.Tensor, name: str) -> Array:
     """A view of the message's bytes, shaped. Raises RequestInvalid where dtype, shape and bytes disagree."""
-    if tensor.dtype not in DTYPES:
+    dtype = DTYPES.get(tensor.dtype)
+    if dtype is None:
         raise RequestInvalid(f"input {name!r} has dtype {tensor.dtype!r}; known are {', '.join(sorted(DTYPES))}")
-    dtype, shape, data = np.dtype(tensor.dtype), list(tensor.shape), tensor.data
+    shape, data = list(tensor.shape), tensor.data
     if not 1 <= len(shape) <= MAX_DIMENSIONS or min(shape) < 1:
         raise RequestInvalid(
             f"input {name!r} has shape {shape}; it must be 1 to {MAX_DIMENSIONS} sizes of 1 or more, the first counts "

@@ -1,7 +1,7 @@
 """One caller's rows on their way through the batches.
 
-An entry may carry many rows and be spread over several batches; its waiter is completed exactly once, when the last row is
-back, or with the first error. Belongs to the event loop; only the arrays are read by the instances' threads.
+An entry may carry many rows and be spread over several batches; its waiter is completed exactly once, when the last row
+is back, or with the first error. Belongs to the event loop; only the arrays are read by the instances' threads.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import numpy as np
 from service.runtimes.base import Array, Arrays
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ran:
     """What an entry gets back: outputs [n, ...] by name, and its longest wait and run in seconds."""
 
@@ -47,7 +47,7 @@ class Entry:
     _returned: int = 0
     _queue_seconds: float = 0.0
     _compute_seconds: float = 0.0
-    _outputs: Arrays = field(default_factory=dict)
+    _outputs: dict[str, Array] = field(default_factory=dict)
 
     @property
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -67,13 +67,13 @@ class Entry:
         """
         if self.waiter.done():
             return
+        if part.count == self.count:
+            self.waiter.set_result(Ran(outputs, queue_seconds, compute_seconds))
+            return
+        self._gather(part, outputs)
         self._queue_seconds = max(self._queue_seconds, queue_seconds)
         self._compute_seconds = max(self._compute_seconds, compute_seconds)
-        self._returned += part.stop - part.start
-        if part.stop - part.start == self.count:
-            self._outputs = outputs
-        else:
-            self._gather(part, outputs)
+        self._returned += part.count
         if self._returned == self.count:
             self.waiter.set_result(Ran(self._outputs, self._queue_seconds, self._compute_seconds))
 
@@ -89,7 +89,7 @@ class Entry:
             self._outputs[name][part.start : part.stop] = values
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Slice:
     """Rows start:stop of an entry, inside one batch."""
 
@@ -97,6 +97,7 @@ class Slice:
     start: int
     stop: int
 
-    @property
-    def count(self) -> int:
-        return self.stop - self.start
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.count = self.stop - self.start

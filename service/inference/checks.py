@@ -17,7 +17,9 @@ from service.runtimes.base import Array
 def by_name(inputs: Mapping[str, Images | Array], servable: Servable) -> Mapping[str, Images | Array]:
     """The inputs by signature name: an unnamed input is the model's only one. Raises RequestInvalid."""
     names = servable.input_names
-    if len(inputs) == len(names) and all(name in inputs for name in names):
+    if len(inputs) == 1 == len(names) and "" in inputs:
+        return {names[0]: inputs[""]}
+    if inputs.keys() == set(names):
         return inputs
     named = {(names[0] if not name and len(names) == 1 else name): values for name, values in inputs.items()}
     if len(named) < len(inputs):
@@ -64,9 +66,9 @@ def checked_top_k(asked: int | None, servable: Servable) -> int:
 
 def checked_count(inputs: Mapping[str, Images | Array], most: int) -> int:
     """The number of pictures, the same in every input. Raises RequestInvalid."""
-    counts = {name: len(values) for name, values in inputs.items()}
-    count = next(iter(counts.values()))
-    if len(set(counts.values())) > 1:
+    count = len(next(iter(inputs.values())))
+    if len(inputs) > 1 and any(len(values) != count for values in inputs.values()):
+        counts = {name: len(values) for name, values in inputs.items()}
         raise RequestInvalid(f"the inputs differ in number of pictures: {counts}")
     if not 1 <= count <= most:
         raise RequestInvalid(f"the call brings {count} pictures, a call takes 1 to {most}; split it into several calls")

@@ -93,11 +93,10 @@ class DataPlane:
         self._max_images = max_images_per_call
         self._threads = usable_cores()
         self._decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="convoy-decode")
-        self._loop = asyncio.get_running_loop()
 
     async def classify(self, request: Request) -> Answer:
         """Answers one call. Raises what `begin` raises and what a batch fails with; a bad picture raises nothing."""
-        reply = _Awaited(self._loop)
+        reply = _Awaited()
         call = self.begin(request, reply)
         try:
             return await reply.future
@@ -124,7 +123,9 @@ class DataPlane:
         if len(tensors) == len(inputs):
             servable.batcher.submit(tensors, request.deadline, call)
         else:
-            call.task = self._loop.create_task(self._classify(call, servable, inputs, count, request.deadline))
+            call.task = asyncio.get_running_loop().create_task(
+                self._classify(call, servable, inputs, count, request.deadline)
+            )
         return call
 
     def close(self) -> None:
@@ -147,7 +148,8 @@ class DataPlane:
         self, servable: Servable, inputs: Mapping[str, Images | Array], numbers: range, deadline: float
     ) -> tuple[Part, Ran | None]:
         specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
-        part = await self._loop.run_in_executor(self._decoders, decode_part, inputs, specs, numbers, self._limits)
+        loop = asyncio.get_running_loop()
+        part = await loop.run_in_executor(self._decoders, decode_part, inputs, specs, numbers, self._limits)
         servable.metrics.preprocess.observe(part.seconds)
         ran = await servable.batcher.run(part.rows, deadline) if part.numbers else None
         return part, ran
@@ -156,8 +158,8 @@ class DataPlane:
 class _Awaited:
     """A reply that a coroutine awaits."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.future: asyncio.Future[Answer] = loop.create_future()
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def done(self) -> bool:
         return self.future.done()
@@ -185,19 +187,19 @@ async def _all(parts: Iterable[Coroutine[None, None, T]]) -> list[T]:
 
 
 def _answer(servable: Servable, count: int, k: int, parts: Sequence[Part], ran: Sequence[Ran]) -> Answer:
-    errors = {number: text for part in parts for number, text in part.errors.items()}
+    errors = {number: text for part in parts for number, text in part.errors.items()} if parts else {}
     servable.metrics.images.inc(count - len(errors))
     if errors:
         servable.metrics.rejected.inc(len(errors))
     heads = servable.bundle.manifest.heads if ran else ()
     return Answer(
-        servable=servable,
-        count=count,
-        heads=[_head_answer(head, servable.labels[head.name], k, ran) for head in heads],
-        errors=errors,
-        preprocess_seconds=max((part.seconds for part in parts), default=0.0),
-        queue_seconds=max((part.queue_seconds for part in ran), default=0.0),
-        compute_seconds=max((part.compute_seconds for part in ran), default=0.0),
+        servable,
+        count,
+        [_head_answer(head, servable.labels[head.name], k, ran) for head in heads],
+        errors,
+        preprocess_seconds=max([part.seconds for part in parts]) if parts else 0.0,
+        queue_seconds=max([part.queue_seconds for part in ran]) if ran else 0.0,
+        compute_seconds=max([part.compute_seconds for part in ran]) if ran else 0.0,
     )
 
 
@@ -205,12 +207,15 @@ def _head_answer(head: Head, labels: tuple[str, ...], k: int, ran: Sequence[Ran]
     """The head's best classes: those that the batch ranked, or ranked here where more are asked for."""
     k = min(k, len(labels))
     if k <= DEFAULT_TOP_K:
-        indices, scores = _rows(ran, indices_of(head.name))[:, :k], _rows(ran, scores_of(head.name))[:, :k]
+        indices, scores = _rows(ran, indices_of(head.name)), _rows(ran, scores_of(head.name))
+        if indices.shape[1] > k:
+            indices, scores = indices[:, :k], scores[:, :k]
     else:
         indices, scores = top_k(_rows(ran, head.output), k)
     return HeadAnswer(head.name, labels, indices, scores)
 
 
 def _rows(ran: Sequence[Ran], name: str) -> Array:
-    values = [part.outputs[name] for part in ran]
-    return values[0] if len(values) == 1 else np.concatenate(values)
+    if len(ran) == 1:
+        return ran[0].outputs[name]
+    return np.concatenate([part.outputs[name] for part in ran])

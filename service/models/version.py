@@ -14,7 +14,6 @@ from service.batching.batcher import Batcher
 from service.errors import QueueFull
 from service.telemetry.metrics import VersionMetrics
 
-
 DEFAULT_TOP_K = 5
 
 
@@ -27,7 +26,7 @@ class State(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ModelQuery:
     """Which version a caller wants: a number, a label, or (neither) the highest READY one."""
 
@@ -56,19 +55,18 @@ class Servable:
         self.runs_on = runs_on
         self.input_names = [spec.name for spec in bundle.manifest.signature.inputs]
         self.most_classes = max(map(len, labels.values()), default=0)
-        self._pending = 0
+        self.pending = 0
         self._max_pending = max_pending
-        metrics.pending.set_function(lambda: self._pending)
 
     def admit(self, count: int) -> None:
         """Takes a place for every picture of a call, until `release`. Raises QueueFull when there is no room."""
-        if self._pending + count > self._max_pending:
-            raise QueueFull(self.bundle.name, self._pending, count, self._max_pending)
-        self._pending += count
+        if self.pending + count > self._max_pending:
+            raise QueueFull(self.bundle.name, self.pending, count, self._max_pending)
+        self.pending += count
 
     def release(self, count: int) -> None:
         """Gives the places of an answered call back."""
-        self._pending -= count
+        self.pending -= count
 
 
 class ModelVersion:
