@@ -30,6 +30,9 @@ class Settings:
     metrics_port: int = _knob(
         8002, doc="HTTP port of /metrics, /livez and /readyz; 0 takes a free one.", least=0, most=65535
     )
+    transport: Literal["auto", "grpcio", "native"] = _knob(
+        "auto", doc="What speaks gRPC: native costs less CPU, grpcio can age connections; auto takes native if it can."
+    )
     device: str = _knob(
         "auto", doc="auto, cpu, cuda[:N] or tensorrt[:N]; one that is asked for and absent is an error."
     )
@@ -46,7 +49,7 @@ class Settings:
     poll_interval: float = _knob(2.0, doc="Seconds between two looks at the repository; 0 looks once.", least=0)
     max_connection_age: float = _knob(
         0.0,
-        doc="Seconds after which a connection is asked to reconnect, so that clients find new replicas; 0: never.",
+        doc="Seconds after which a connection is asked to reconnect, to find new replicas (grpcio); 0: never.",
         least=0,
     )
     drain_delay: float = _knob(

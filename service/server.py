@@ -11,18 +11,26 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import grpc.aio
 
 from service.api import grpcio_transport
 from service.api.classifier import ClassifierServicer
+from service.api.grpcio_transport import GrpcioTransport
 from service.api.health import Health
 from service.api.status import Guard
 from service.config import Settings
+from service.errors import SettingsError
 from service.inference.dataplane import DataPlane
 from service.models import repository
 from service.models.loader import Loader, limits
 from service.models.registry import Registry
 from service.telemetry.http import HttpServer
 from service.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.api.native_transport import NativeTransport
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +55,8 @@ class Server:
         )
         self._guard = Guard(self.metrics)
         servicer = ClassifierServicer(self._data_plane, self.models, self._guard)
-        self._grpc, self.port = grpcio_transport.build(settings, servicer, self.health.servicer)
+        self._grpc = self._transport(grpcio_transport.build(settings, servicer, self.health.servicer))
+        self.port = self._grpc.port
         self._http = HttpServer(
             settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self.health.problem
         )
@@ -56,6 +65,20 @@ class Server:
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
+
+    def _transport(self, server: grpc.aio.Server) -> "GrpcioTransport | NativeTransport":
+        wanted, ages = self._settings.transport, self._settings.max_connection_age > 0
+        if wanted == "native" and ages:
+            raise SettingsError("--transport native can't age connections; drop --max-connection-age or use grpcio")
+        if wanted == "grpcio" or ages:
+            return GrpcioTransport(self._settings, server)
+        try:
+            from service.api.native_transport import NativeTransport
+        except ImportError as error:
+            if wanted == "auto":
+                return GrpcioTransport(self._settings, server)
+            raise SettingsError(f"--transport native needs the package pygrpc-native: {error}") from error
+        return NativeTransport(self._settings, self._data_plane, self._guard, server)
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.
@@ -83,7 +106,9 @@ class Server:
         self._http.start()
         self._heart = asyncio.create_task(self._heartbeat())
         self._watching = asyncio.create_task(self._watch())
-        log.info("listening", extra={"grpc_port": self.port, "http_port": self.metrics_port})
+        log.info(
+            "listening", extra={"grpc_port": self.port, "http_port": self.metrics_port, "transport": self._grpc.name}
+        )
 
     async def stop(self) -> None:
         """Drains and stops: every call that was accepted is answered."""

@@ -35,10 +35,16 @@ def options() -> dict[str, Any]:
     return {}
 
 
+@pytest.fixture(params=["grpcio", "native"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """What speaks gRPC: a test that has this runs once on each."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def asked(repository: Path, options: dict[str, Any]) -> "AsyncIterator[Asked]":
+async def asked(repository: Path, options: dict[str, Any], transport: str) -> "AsyncIterator[Asked]":
     """A server in the test's own event loop, READY with `tiny`, and the means to ask it."""
     from servers import Asked, serving
 
-    async with serving(repository, **options) as (server, channel):
+    async with serving(repository, **({"transport": transport} | options)) as (server, channel):
         yield Asked(server, channel)

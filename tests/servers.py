@@ -23,7 +23,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1 import classifier_pb2_grpc
 from service.config import Settings
-from service.models.version import ModelQuery
+from service.models.registry import Registry
+from service.models.version import ModelQuery, Servable
 from service.runtimes.base import Array, Arrays, Runtime
 from service.server import Server
 
@@ -150,9 +151,19 @@ class Gate:
 
 
 @contextmanager
+def leased(models: Registry, query: ModelQuery) -> Iterator[Servable]:
+    """The servable that the query means, kept alive as a running call does."""
+    version = models.find(query)
+    try:
+        yield version.acquire()
+    finally:
+        version.release()
+
+
+@contextmanager
 def held(server: Server, model: str = "tiny") -> Iterator[Gate]:
     """Holds every batch of a READY model until `open` or the end."""
-    with server.models.lease(ModelQuery(model)) as servable:
+    with leased(server.models, ModelQuery(model)) as servable:
         [instance] = servable.batcher._instances
     instance.runtime = gate = Gate(instance.runtime)
     try:

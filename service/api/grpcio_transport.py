@@ -9,27 +9,45 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from protos.classifier.v1 import classifier_pb2, classifier_pb2_grpc
-from service.api.classifier import ClassifierServicer
+from service.api.classifier import SERVICE, ClassifierServicer, register
 from service.api.health import HealthServicer
 from service.config import MEBIBYTE, Settings
 from service.errors import SettingsError
 
 
-def build(settings: Settings, classifier: ClassifierServicer, health: HealthServicer) -> tuple[grpc.aio.Server, int]:
-    """A server that listens, not yet started, and its port. Raises SettingsError when the port can't be had."""
+class GrpcioTransport:
+    """A listening grpcio server, from `start` to `stop`."""
+
+    name = "grpcio"
+
+    def __init__(self, settings: Settings, server: grpc.aio.Server) -> None:
+        """Listens. Raises SettingsError when the port can't be had."""
+        self._server = server
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        try:
+            self.port = server.add_insecure_port(f"{host}:{settings.port}")
+        except RuntimeError as error:
+            raise SettingsError(
+                f"--port {settings.port} can't be opened on {settings.host}: is it in use? Choose another"
+            ) from error
+
+    async def start(self) -> None:
+        """Answers calls from now on."""
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new calls, answers those that were taken within `grace` seconds, then closes."""
+        await self._server.stop(grace)
+
+
+def build(settings: Settings, classifier: ClassifierServicer, health: HealthServicer) -> grpc.aio.Server:
+    """A server with every servicer and no port yet."""
     server = grpc.aio.server(options=_options(settings))
-    classifier_pb2_grpc.add_ClassifierServicer_to_server(classifier, server)
+    register(classifier, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (_name(classifier_pb2, "Classifier"), _name(health_pb2, "Health"), reflection.SERVICE_NAME)
+    names = (SERVICE, _name(health_pb2, "Health"), reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    try:
-        return server, server.add_insecure_port(f"{host}:{settings.port}")
-    except RuntimeError as error:
-        raise SettingsError(
-            f"--port {settings.port} can't be opened on {settings.host}: is it in use? Choose another"
-        ) from error
+    return server
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -8,14 +8,13 @@ import numpy as np
 from bundle.manifest import TensorSpec
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.errors import RequestInvalid
-from service.inference.values import Answer, HeadAnswer, Images, Request
-from service.models.version import ModelQuery, ModelVersion, Servable
+from service.inference.values import Images, Request
+from service.models.version import ModelQuery, ModelVersion
 from service.runtimes.base import Array
 
 _SIZED = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64)}
-DTYPES = frozenset({"bool"} | {f"{kind}{bits}" for kind, sizes in _SIZED.items() for bits in sizes})
+DTYPES = {name: np.dtype(name) for name in ["bool", *(f"{kind}{bits}" for kind in _SIZED for bits in _SIZED[kind])]}
 MAX_DIMENSIONS = 8
-INVALID_ARGUMENT = 3
 
 
 def query(spec: pb.ModelSpec) -> ModelQuery:
@@ -34,12 +33,12 @@ def request(message: pb.ClassifyRequest, seconds_left: float | None) -> Request:
     """A call's values; the deadline is counted on the monotonic clock from now. Raises RequestInvalid."""
     if not message.inputs:
         raise RequestInvalid("the call has no inputs; give one with `images` or a `tensor`")
-    names = [each.name for each in message.inputs]
-    if len(set(names)) < len(names):
-        raise RequestInvalid(f"an input is given twice: {names}")
+    inputs = {each.name: _values(each) for each in message.inputs}
+    if len(inputs) < len(message.inputs):
+        raise RequestInvalid(f"an input is given twice: {[each.name for each in message.inputs]}")
     return Request(
         model=query(message.model),
-        inputs={each.name: _values(each) for each in message.inputs},
+        inputs=inputs,
         top_k=message.top_k if message.HasField("top_k") else None,
         deadline=math.inf if seconds_left is None else time.monotonic() + seconds_left,
     )
@@ -55,9 +54,10 @@ def _values(message: pb.Input) -> Images | Array:
 
 def _array(tensor: pb.Tensor, name: str) -> Array:
     """A view of the message's bytes, shaped. Raises RequestInvalid where dtype, shape and bytes disagree."""
-    if tensor.dtype not in DTYPES:
+    dtype = DTYPES.get(tensor.dtype)
+    if dtype is None:
         raise RequestInvalid(f"input {name!r} has dtype {tensor.dtype!r}; known are {', '.join(sorted(DTYPES))}")
-    dtype, shape, data = np.dtype(tensor.dtype), list(tensor.shape), tensor.data
+    shape, data = list(tensor.shape), tensor.data
     if not 1 <= len(shape) <= MAX_DIMENSIONS or min(shape) < 1:
         raise RequestInvalid(
             f"input {name!r} has shape {shape}; it must be 1 to {MAX_DIMENSIONS} sizes of 1 or more, the first counts "
@@ -69,37 +69,6 @@ def _array(tensor: pb.Tensor, name: str) -> Array:
             f"input {name!r} has shape {shape} of {tensor.dtype}, so its data must be {wanted} bytes: it is {len(data)}"
         )
     return np.frombuffer(data, dtype).reshape(shape)
-
-
-def response(answer: Answer) -> pb.ClassifyResponse:
-    """The reply of one call, a result a picture in the order of the request."""
-    timing = pb.Timing(
-        preprocess_us=round(answer.timing.preprocess * 1e6),
-        queue_us=round(answer.timing.queue * 1e6),
-        compute_us=round(answer.timing.compute * 1e6),
-    )
-    rows = zip(*(_classifications(head) for head in answer.heads), strict=True)
-    results = [
-        pb.Result(error=pb.Error(code=INVALID_ARGUMENT, message=answer.errors[number]))
-        if number in answer.errors
-        else pb.Result(classifications=next(rows))
-        for number in range(answer.count)
-    ]
-    model = pb.ModelSpec(name=answer.name, version=answer.version)
-    return pb.ClassifyResponse(model=model, results=results, timing=timing)
-
-
-def _classifications(head: HeadAnswer) -> list[pb.Classification]:
-    return [
-        pb.Classification(
-            head=head.name,
-            classes=[
-                pb.ClassScore(label=head.labels[index], index=index, score=score)
-                for index, score in zip(indices, scores, strict=True)
-            ],
-        )
-        for indices, scores in zip(head.indices.tolist(), head.scores.tolist(), strict=True)
-    ]
 
 
 def status(version: ModelVersion) -> pb.VersionStatus:
@@ -114,8 +83,10 @@ def tensor_spec(spec: TensorSpec) -> pb.TensorSpec:
     return pb.TensorSpec(name=spec.name, dtype=spec.dtype, shape=shape)
 
 
-def describe(servable: Servable, reply: pb.GetModelResponse) -> None:
+def describe(version: ModelVersion, reply: pb.GetModelResponse) -> None:
     """Fills in what one READY version is."""
+    servable = version.servable
+    assert servable is not None  # noqa: S101 - READY versions have one
     manifest = servable.bundle.manifest
     reply.model.version = servable.bundle.version
     reply.inputs.extend(map(tensor_spec, manifest.signature.inputs))

@@ -9,8 +9,8 @@ repeat elsewhere, where gRPC's own stop would cancel those it has received and n
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -43,8 +43,16 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
 }
 
 
+def outcome(method: str, error: BaseException) -> tuple[grpc.StatusCode, str]:
+    """The code and the sentence with which an error ends a call; what is unknown is logged and said blandly."""
+    if isinstance(error, errors.ServiceError):
+        return CODES.get(type(error), Code.INTERNAL), _cut(str(error))
+    log.error("call failed", extra={"method": method}, exc_info=error)
+    return Code.INTERNAL, f"{method} failed inside the server; its log has the details"
+
+
 class Guard:
-    """Answers calls: maps errors, counts, never lets an exception out unmapped."""
+    """Stands before every call: refuses when the server stops, counts what runs, maps errors. On the event loop."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -52,55 +60,55 @@ class Guard:
         self._refused = 0
         self._closed = False
         self._idle = asyncio.Event()
-        self._idle.set()
 
     async def close(self, seconds: float) -> None:
         """Refuses new calls from now on, and waits until those that run are answered, for so long at most."""
         self._closed = True
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
+        if self._running:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
         for _ in range(LOOKS):
             seen = self._refused
             await asyncio.sleep(QUIET_SECONDS)
             if seen == self._refused:
                 break
 
+    def accept(self, method: str) -> float:
+        """Counts a call as running, until `ended`; gives its begin. Raises ModelNotReady once the guard is closed."""
+        if self._closed:
+            self._refused += 1
+            self._metrics.call(method, Code.UNAVAILABLE.name).observe(0.0)
+            raise errors.ModelNotReady("the server is stopping; ask another one")
+        self._running += 1
+        return time.monotonic()
+
+    def ended(self, method: str, code: grpc.StatusCode, began: float) -> None:
+        """Counts an accepted call as over."""
+        self._metrics.call(method, code.name).observe(time.monotonic() - began)
+        self._running -= 1
+        if self._closed and not self._running:
+            self._idle.set()
+
     async def answer(
         self, method: str, context: "grpc.aio.ServicerContext[Any, Reply]", reply: Coroutine[None, None, Reply]
     ) -> Reply:
         """Awaits the reply of one call, or ends the call with its error's code and sentence."""
-        began = time.monotonic()
+        try:
+            began = self.accept(method)
+        except errors.ModelNotReady as error:
+            reply.close()
+            return await context.abort(*outcome(method, error))
         code, message = Code.OK, ""
         try:
-            with self._accepted(reply):
-                return await reply
+            return await reply
         except asyncio.CancelledError:
             code = Code.CANCELLED
             raise
-        except errors.ServiceError as error:
-            code, message = CODES.get(type(error), Code.INTERNAL), _cut(str(error))
-        except Exception:
-            log.exception("call failed", extra={"method": method})
-            code, message = Code.INTERNAL, f"{method} failed inside the server; its log has the details"
+        except Exception as error:
+            code, message = outcome(method, error)
         finally:
-            self._metrics.call(method, code.name).observe(time.monotonic() - began)
+            self.ended(method, code, began)
         return await context.abort(code, message)
-
-    @contextmanager
-    def _accepted(self, reply: Coroutine[None, None, Reply]) -> Iterator[None]:
-        """Counts a call as running. Raises ModelNotReady, and drops the reply, once the guard is closed."""
-        if self._closed:
-            reply.close()
-            self._refused += 1
-            raise errors.ModelNotReady("the server is stopping; ask another one")
-        self._running += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
 
 
 def _cut(sentence: str) -> str:

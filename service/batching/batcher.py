@@ -11,9 +11,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import cast
 
 from bundle.manifest import Signature
-from service.batching.entries import Entry, Ran, Slice
+from service.batching.entries import Entry, Ran, Slice, Waiter
 from service.batching.instance import Instance, Outcome
 from service.errors import DeadlinePassed, ModelNotReady, RuntimeFailed
 from service.runtimes.base import Arrays, Runtime
@@ -36,6 +37,7 @@ class Batcher:
         self._instances = [Instance(runtime, signature, max_batch_size, self._finish) for runtime in runtimes]
         self._idle = list(self._instances)
         self._stopped = False
+        self._mixed = any(None in spec.shape[1:] for spec in signature.inputs)
 
     async def run(self, rows: Arrays, deadline: float = math.inf) -> Ran:
         """Runs rows [n, ...] of every input and waits for their outputs.
@@ -44,13 +46,19 @@ class Batcher:
         when the runtime threw, ModelNotReady after `stop`. A caller that is cancelled leaves the queue without being
         executed.
         """
+        future: asyncio.Future[Ran] = self._loop.create_future()
+        self.submit(rows, deadline, cast("Waiter", future))
+        return await future
+
+    def submit(self, rows: Arrays, deadline: float, waiter: Waiter) -> None:
+        """As `run`, for a caller that is told instead of waiting."""
         if self._stopped:
-            raise ModelNotReady(_UNLOADED)
+            waiter.set_exception(ModelNotReady(_UNLOADED))
+            return
         count = len(next(iter(rows.values())))
-        entry = Entry(rows, count, deadline, time.monotonic(), self._loop.create_future())
-        self._queue.append(entry)
-        self._dispatch()
-        return await entry.future
+        self._queue.append(Entry(rows, count, deadline, time.monotonic(), waiter))
+        if self._idle:
+            self._dispatch()
 
     async def stop(self) -> None:
         """Waits for the batches in hand and ends the instances.
@@ -81,7 +89,7 @@ class Batcher:
             if not self._wanted(entry, now):
                 self._queue.popleft()
                 continue
-            if batch and entry.row_shapes != batch[0].entry.row_shapes:
+            if batch and self._mixed and entry.row_shapes != batch[0].entry.row_shapes:
                 break
             part = entry.take(room)
             room -= part.count
@@ -95,7 +103,7 @@ class Batcher:
             waited = now - entry.arrived
             begun = f"{entry.taken} of {entry.count} pictures were begun" if entry.taken else "nothing was executed"
             entry.fail(DeadlinePassed(f"the deadline passed after {waited:.3f} s in the queue; {begun}"))
-        return not entry.future.done()
+        return not entry.waiter.done()
 
     def _finish(self, instance: Instance, batch: Sequence[Slice], outcome: Outcome) -> None:
         """Gives the instance its next batch first, then answers this one."""

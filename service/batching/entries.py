@@ -1,25 +1,37 @@
 """One caller's rows on their way through the batches.
 
-An entry may carry many rows and be spread over several batches; its future completes exactly once, when the last row is
-back, or with the first error. Belongs to the event loop; only the arrays are read by the instances' threads.
+An entry may carry many rows and be spread over several batches; its waiter is completed exactly once, when the last row
+is back, or with the first error. Belongs to the event loop; only the arrays are read by the instances' threads.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from service.runtimes.base import Array, Arrays
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ran:
     """What an entry gets back: outputs [n, ...] by name, and its longest wait and run in seconds."""
 
     outputs: Mapping[str, Array]
     queue_seconds: float
     compute_seconds: float
+
+
+class Waiter(Protocol):
+    """Who waits for an entry: an asyncio future, or a call that answers by itself. Completed exactly once."""
+
+    def done(self) -> bool:
+        """Whether it is completed or its caller has left."""
+        ...
+
+    def set_result(self, result: Ran, /) -> None: ...
+
+    def set_exception(self, exception: Exception, /) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +42,7 @@ class Entry:
     count: int
     deadline: float
     arrived: float
-    future: "asyncio.Future[Ran]"
+    waiter: Waiter
     taken: int = 0
     _returned: int = 0
     _queue_seconds: float = 0.0
@@ -49,26 +61,26 @@ class Entry:
         return part
 
     def deliver(self, part: "Slice", outputs: Arrays, queue_seconds: float, compute_seconds: float) -> None:
-        """Takes the outputs of one slice; the last slice completes the future.
+        """Takes the outputs of one slice; the last slice completes the waiter.
 
         Raises ValueError or KeyError where the outputs are not like those of the entry's other slices.
         """
-        if self.future.done():
+        if self.waiter.done():
             return
+        if part.count == self.count:
+            self.waiter.set_result(Ran(outputs, queue_seconds, compute_seconds))
+            return
+        self._gather(part, outputs)
         self._queue_seconds = max(self._queue_seconds, queue_seconds)
         self._compute_seconds = max(self._compute_seconds, compute_seconds)
-        self._returned += part.stop - part.start
-        if part.stop - part.start == self.count:
-            self._outputs = dict(outputs)
-        else:
-            self._gather(part, outputs)
+        self._returned += part.count
         if self._returned == self.count:
-            self.future.set_result(Ran(self._outputs, self._queue_seconds, self._compute_seconds))
+            self.waiter.set_result(Ran(self._outputs, self._queue_seconds, self._compute_seconds))
 
     def fail(self, error: Exception) -> None:
-        """Completes the future with the error, unless it is complete or its caller has left."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        """Completes the waiter with the error, unless it is complete or its caller has left."""
+        if not self.waiter.done():
+            self.waiter.set_exception(error)
 
     def _gather(self, part: "Slice", outputs: Arrays) -> None:
         for name, values in outputs.items():
@@ -77,7 +89,7 @@ class Entry:
             self._outputs[name][part.start : part.stop] = values
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Slice:
     """Rows start:stop of an entry, inside one batch."""
 
@@ -85,6 +97,7 @@ class Slice:
     start: int
     stop: int
 
-    @property
-    def count(self) -> int:
-        return self.stop - self.start
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.count = self.stop - self.start

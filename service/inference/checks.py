@@ -10,15 +10,17 @@ import numpy as np
 from bundle.manifest import TensorSpec
 from service.errors import RequestInvalid
 from service.inference.values import Images
-from service.models.version import Servable
+from service.models.version import DEFAULT_TOP_K, Servable
 from service.runtimes.base import Array
 
-DEFAULT_TOP_K = 5
 
-
-def by_name(inputs: Mapping[str, Images | Array], servable: Servable) -> dict[str, Images | Array]:
+def by_name(inputs: Mapping[str, Images | Array], servable: Servable) -> Mapping[str, Images | Array]:
     """The inputs by signature name: an unnamed input is the model's only one. Raises RequestInvalid."""
-    names = [spec.name for spec in servable.bundle.manifest.signature.inputs]
+    names = servable.input_names
+    if len(inputs) == 1 == len(names) and "" in inputs:
+        return {names[0]: inputs[""]}
+    if inputs.keys() == set(names):
+        return inputs
     named = {(names[0] if not name and len(names) == 1 else name): values for name, values in inputs.items()}
     if len(named) < len(inputs):
         raise RequestInvalid(f"input {names[0]!r} is given twice, once without its name; give it once")
@@ -37,6 +39,8 @@ def check_input(spec: TensorSpec, values: Images | Array, servable: Servable) ->
                 f"input {spec.name!r} of model {servable.bundle.name!r} takes a {spec.dtype} tensor, not pictures"
             )
         return
+    if values.shape[1:] == spec.shape[1:] and values.dtype == spec.dtype:
+        return
     wanted = [size if size is not None else -1 for size in spec.shape]
     fits = values.ndim == len(wanted) and all(w in (-1, size) for w, size in zip(wanted, values.shape, strict=True))
     if values.dtype != np.dtype(spec.dtype) or not fits:
@@ -50,7 +54,7 @@ def checked_top_k(asked: int | None, servable: Servable) -> int:
     """How many classes to return, of every head that has so many. Raises RequestInvalid."""
     if not servable.labels:
         raise RequestInvalid(f"model {servable.bundle.name!r} declares no head, so it has no classes to answer with")
-    most = max(len(labels) for labels in servable.labels.values())
+    most = servable.most_classes
     if asked is None:
         return min(DEFAULT_TOP_K, most)
     if not 1 <= asked <= most:
@@ -62,9 +66,9 @@ def checked_top_k(asked: int | None, servable: Servable) -> int:
 
 def checked_count(inputs: Mapping[str, Images | Array], most: int) -> int:
     """The number of pictures, the same in every input. Raises RequestInvalid."""
-    counts = {name: len(values) for name, values in inputs.items()}
-    count = next(iter(counts.values()))
-    if len(set(counts.values())) > 1:
+    count = len(next(iter(inputs.values())))
+    if len(inputs) > 1 and any(len(values) != count for values in inputs.values()):
+        counts = {name: len(values) for name, values in inputs.items()}
         raise RequestInvalid(f"the inputs differ in number of pictures: {counts}")
     if not 1 <= count <= most:
         raise RequestInvalid(f"the call brings {count} pictures, a call takes 1 to {most}; split it into several calls")

@@ -1,43 +1,87 @@
 """The data plane, free of any wire: a request's values in, an answer's values out.
 
-Leases the version, holds the request to its signature and the limits, decodes pictures in a thread pool (Pillow gives
-the GIL back), sends rows to the batcher and picks the best classes for the whole call at once. A picture that can't be
-used gets an error of its own. Called by every servicer in `service.api`.
+Leases the version, holds the request to its signature and the limits, takes a place for every picture, has pictures
+decoded and rows batched, and gives lease and places back exactly once, however the call ends. Tensors go through
+without a task of their own. Called by every servicer and transport in `service.api`. Belongs to the event loop.
 """
 
 import asyncio
-import math
-import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
-from bundle.errors import ImageError
-from bundle.manifest import Head, Preprocessing
+from bundle.manifest import Head
 from bundle.postprocessing import top_k
-from bundle.preprocessing import Limits, decode
+from bundle.preprocessing import Limits
 from service.batching.entries import Ran
 from service.inference.checks import by_name, check_input, checked_count, checked_top_k
-from service.inference.values import Answer, HeadAnswer, Images, Request, Timing
+from service.inference.decoding import Part, decode_part, split
+from service.inference.values import Answer, HeadAnswer, Images, Reply, Request
+from service.models.ranked import indices_of, scores_of
 from service.models.registry import Registry
-from service.models.version import Servable
-from service.runtimes.base import Array, Arrays
+from service.models.version import DEFAULT_TOP_K, ModelVersion, Servable
+from service.runtimes.base import Array
 from service.runtimes.cores import usable_cores
 
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Part:
-    """Rows of a call that travel together: the good ones' numbers and arrays, and the others' errors."""
+class Call:
+    """One admitted call: a lease, a place for each of its pictures, and the reply that it owes.
 
-    numbers: list[int] = field(default_factory=list)
-    rows: dict[str, Array] = field(default_factory=dict)
-    errors: dict[int, str] = field(default_factory=dict)
-    seconds: float = 0.0
+    It is the batcher's waiter for the rows of a tensor; `cancel` is for a caller that leaves.
+    """
+
+    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "task")
+
+    def __init__(self, version: ModelVersion, servable: Servable, count: int, k: int, reply: Reply) -> None:
+        self._version: ModelVersion | None = version
+        self._servable = servable
+        self._count = count
+        self._k = k
+        self._reply = reply
+        self.task: asyncio.Task[None] | None = None
+
+    def done(self) -> bool:
+        """Whether it has ended or its caller has left."""
+        return self._version is None or self._reply.done()
+
+    def set_result(self, ran: Ran, /) -> None:
+        """Answers a call whose rows ran together."""
+        self.answer((), (ran,))
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Ends the call with an error."""
+        if self._end():
+            self._reply.failed(error)
+
+    def answer(self, parts: Sequence[Part], ran: Sequence[Ran]) -> None:
+        """Ends the call with the answer made of its parts."""
+        if not self._end():
+            return
+        try:
+            answer = _answer(self._servable, self._count, self._k, parts, ran)
+        except Exception as error:
+            self._reply.failed(error)
+        else:
+            self._reply.answered(answer)
+
+    def cancel(self) -> None:
+        """Ends the call without an answer: its caller has left."""
+        self._end()
+        if self.task is not None:
+            self.task.cancel()
+
+    def _end(self) -> bool:
+        """Gives lease and places back; False where that was done before."""
+        if self._version is None:
+            return False
+        self._servable.release(self._count)
+        self._version.release()
+        self._version = None
+        return True
 
 
 class DataPlane:
@@ -51,105 +95,127 @@ class DataPlane:
         self._decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="convoy-decode")
 
     async def classify(self, request: Request) -> Answer:
-        """Answers one call. Raises what `service.errors` and `service.models` say; a bad picture raises nothing."""
-        with self._models.lease(request.model) as servable:
+        """Answers one call. Raises what `begin` raises and what a batch fails with; a bad picture raises nothing."""
+        reply = _Awaited()
+        call = self.begin(request, reply)
+        try:
+            return await reply.future
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+
+    def begin(self, request: Request, reply: Reply) -> Call:
+        """Admits a call, whose reply is given later. Raises RequestInvalid, ModelNotFound, ModelNotReady, QueueFull."""
+        version = self._models.find(request.model)
+        servable = version.acquire()
+        try:
             inputs = by_name(request.inputs, servable)
             count = checked_count(inputs, self._max_images)
             k = checked_top_k(request.top_k, servable)
             for spec in servable.bundle.manifest.signature.inputs:
                 check_input(spec, inputs[spec.name], servable)
-            with servable.admit(count):
-                parts, ran = await self._run(servable, inputs, count, request.deadline)
-            return _answer(servable, count, k, parts, ran)
+            servable.admit(count)
+        except BaseException:
+            version.release()
+            raise
+        call = Call(version, servable, count, k, reply)
+        tensors = {name: values for name, values in inputs.items() if isinstance(values, np.ndarray)}
+        if len(tensors) == len(inputs):
+            servable.batcher.submit(tensors, request.deadline, call)
+        else:
+            call.task = asyncio.get_running_loop().create_task(
+                self._classify(call, servable, inputs, count, request.deadline)
+            )
+        return call
 
     def close(self) -> None:
         """Ends the decoding threads."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(
-        self, servable: Servable, inputs: Mapping[str, Images | Array], count: int, deadline: float
-    ) -> tuple[list[_Part], list[Ran]]:
-        """Decodes and runs the call's parts side by side; `ran` has one entry for each part with a usable picture."""
-        if all(isinstance(values, np.ndarray) for values in inputs.values()):
-            rows: Arrays = inputs  # type: ignore[assignment]  # mypy does not see through all()
-            return [_Part(list(range(count)), dict(rows))], [await servable.batcher.run(rows, deadline)]
-        numbers = _split(count, self._threads, servable.batcher.max_batch_size)
-        done = await _all(self._run_part(servable, inputs, part, deadline) for part in numbers)
-        return [part for part, _ in done], [ran for _, ran in done if ran is not None]
+    async def _classify(
+        self, call: Call, servable: Servable, inputs: Mapping[str, Images | Array], count: int, deadline: float
+    ) -> None:
+        """Decodes and runs the call's parts side by side."""
+        numbers = split(count, self._threads, servable.batcher.max_batch_size)
+        try:
+            done = await _all(self._run_part(servable, inputs, part, deadline) for part in numbers)
+        except Exception as error:
+            call.set_exception(error)
+        else:
+            call.answer([part for part, _ in done], [ran for _, ran in done if ran is not None])
 
     async def _run_part(
         self, servable: Servable, inputs: Mapping[str, Images | Array], numbers: range, deadline: float
-    ) -> tuple[_Part, Ran | None]:
+    ) -> tuple[Part, Ran | None]:
         specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
         loop = asyncio.get_running_loop()
-        part = await loop.run_in_executor(self._decoders, _decode, inputs, specs, numbers, self._limits)
+        part = await loop.run_in_executor(self._decoders, decode_part, inputs, specs, numbers, self._limits)
         servable.metrics.preprocess.observe(part.seconds)
         ran = await servable.batcher.run(part.rows, deadline) if part.numbers else None
         return part, ran
 
 
+class _Awaited:
+    """A reply that a coroutine awaits."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def done(self) -> bool:
+        return self.future.done()
+
+    def answered(self, answer: Answer) -> None:
+        if not self.future.done():
+            self.future.set_result(answer)
+
+    def failed(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
 async def _all(parts: Iterable[Coroutine[None, None, T]]) -> list[T]:
     """Runs the parts side by side; the first that fails cancels the others and is raised."""
+    listed = list(parts)
+    if len(listed) == 1:
+        return [await listed[0]]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in parts]
+            tasks = [group.create_task(part) for part in listed]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-def _split(count: int, threads: int, most: int) -> list[range]:
-    """Ranges that keep every decoding thread busy without a task for each picture."""
-    size = max(1, min(most, math.ceil(count / (2 * threads))))
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _decode(
-    inputs: Mapping[str, Images | Array], specs: Mapping[str, Preprocessing], numbers: range, limits: Limits
-) -> _Part:
-    """Decodes pictures in a thread: a picture that fails leaves the others alone."""
-    began = time.monotonic()
-    part = _Part()
-    decoded: dict[str, list[Array]] = {name: [] for name in inputs}
-    for number in numbers:
-        try:
-            row = {
-                name: values[number] if isinstance(values, np.ndarray) else decode(values[number], specs[name], limits)
-                for name, values in inputs.items()
-            }
-        except ImageError as error:
-            part.errors[number] = str(error)
-            continue
-        part.numbers.append(number)
-        for name, array in row.items():
-            decoded[name].append(array)
-    if part.numbers:
-        part.rows = {name: np.stack(arrays) for name, arrays in decoded.items()}
-    part.seconds = time.monotonic() - began
-    return part
-
-
-def _answer(servable: Servable, count: int, k: int, parts: Sequence[_Part], ran: Sequence[Ran]) -> Answer:
-    errors = {number: text for part in parts for number, text in part.errors.items()}
+def _answer(servable: Servable, count: int, k: int, parts: Sequence[Part], ran: Sequence[Ran]) -> Answer:
+    errors = {number: text for part in parts for number, text in part.errors.items()} if parts else {}
     servable.metrics.images.inc(count - len(errors))
-    servable.metrics.rejected.inc(len(errors))
+    if errors:
+        servable.metrics.rejected.inc(len(errors))
     heads = servable.bundle.manifest.heads if ran else ()
     return Answer(
-        name=servable.bundle.name,
-        version=servable.bundle.version,
-        count=count,
-        heads=tuple(_head_answer(head, servable.labels[head.name], k, ran) for head in heads),
-        errors=errors,
-        timing=Timing(
-            preprocess=max(part.seconds for part in parts),
-            queue=max((part.queue_seconds for part in ran), default=0.0),
-            compute=max((part.compute_seconds for part in ran), default=0.0),
-        ),
+        servable,
+        count,
+        [_head_answer(head, servable.labels[head.name], k, ran) for head in heads],
+        errors,
+        preprocess_seconds=max([part.seconds for part in parts]) if parts else 0.0,
+        queue_seconds=max([part.queue_seconds for part in ran]) if ran else 0.0,
+        compute_seconds=max([part.compute_seconds for part in ran]) if ran else 0.0,
     )
 
 
 def _head_answer(head: Head, labels: tuple[str, ...], k: int, ran: Sequence[Ran]) -> HeadAnswer:
-    outputs = [part.outputs[head.output] for part in ran]
-    scores = outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
-    indices, best = top_k(scores, min(k, len(labels)))
-    return HeadAnswer(head.name, labels, indices, best)
+    """The head's best classes: those that the batch ranked, or ranked here where more are asked for."""
+    k = min(k, len(labels))
+    if k <= DEFAULT_TOP_K:
+        indices, scores = _rows(ran, indices_of(head.name)), _rows(ran, scores_of(head.name))
+        if indices.shape[1] > k:
+            indices, scores = indices[:, :k], scores[:, :k]
+    else:
+        indices, scores = top_k(_rows(ran, head.output), k)
+    return HeadAnswer(head.name, labels, indices, scores)
+
+
+def _rows(ran: Sequence[Ran], name: str) -> Array:
+    if len(ran) == 1:
+        return ran[0].outputs[name]
+    return np.concatenate([part.outputs[name] for part in ran])

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from service.models.version import ModelQuery
+from service.models.version import ModelQuery, Servable
 from service.runtimes.base import Array
 
 Images = Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What a caller asks: encoded pictures or a tensor [n, ...] for each input ("" is the only one's name)."""
 
@@ -20,7 +21,7 @@ class Request:
     deadline: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HeadAnswer:
     """The best classes of one head: indices int64 [m, k] and scores float32 [m, k], best first."""
 
@@ -30,22 +31,29 @@ class HeadAnswer:
     scores: Array
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """The longest of each stage over the call's parts, in seconds."""
-
-    preprocess: float
-    queue: float
-    compute: float
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
-    """The answer to a call of `count` pictures: heads for those that are not in `errors`, in order."""
+    """The answer to a call of `count` pictures: heads for those that are not in `errors`, in order.
 
-    name: str
-    version: int
+    The three durations are the longest of each stage over the call's parts, in seconds.
+    """
+
+    servable: Servable
     count: int
-    heads: tuple[HeadAnswer, ...]
+    heads: Sequence[HeadAnswer]
     errors: Mapping[int, str]
-    timing: Timing
+    preprocess_seconds: float
+    queue_seconds: float
+    compute_seconds: float
+
+
+class Reply(Protocol):
+    """Who asked, seen from the data plane. Exactly one of `answered` and `failed` is called, unless the caller left."""
+
+    def done(self) -> bool:
+        """Whether the caller has left."""
+        ...
+
+    def answered(self, answer: Answer) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...

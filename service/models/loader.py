@@ -16,6 +16,7 @@ from service.batching.batcher import Batcher
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelUnusable
 from service.models import golden
+from service.models.ranked import RankedRuntime
 from service.models.version import Servable
 from service.runtimes.base import Runtime
 from service.runtimes.devices import Device
@@ -43,12 +44,13 @@ class Loader:
         opened = await asyncio.to_thread(self._open, path)
         bundle, settings = opened.bundle, self._settings
         metrics = self._metrics.version(bundle.name, bundle.version)
-        batcher = Batcher(
-            opened.runtimes, bundle.manifest.signature, max_batch_size=settings.max_batch_size, metrics=metrics
-        )
+        ranked = [RankedRuntime(runtime, bundle.manifest.heads) for runtime in opened.runtimes]
+        batcher = Batcher(ranked, bundle.manifest.signature, max_batch_size=settings.max_batch_size, metrics=metrics)
         count = f"{len(opened.runtimes)} x " if len(opened.runtimes) > 1 else ""
         runs_on = f"{count}{opened.runtimes[0].info}"
-        return Servable(bundle, opened.labels, batcher, metrics, runs_on=runs_on, max_pending=settings.max_pending)
+        servable = Servable(bundle, opened.labels, batcher, metrics, runs_on=runs_on, max_pending=settings.max_pending)
+        metrics.pending.set_function(lambda: servable.pending)
+        return servable
 
     def _open(self, path: Path) -> _Opened:
         try:

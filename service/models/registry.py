@@ -8,8 +8,7 @@ serving. Belongs to the event loop; `service.inference` leases from it, the serv
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from service.errors import ModelNotFound, ModelNotReady, ServiceError, SettingsError
@@ -54,12 +53,6 @@ class Registry:
         if not ready:
             raise ModelNotReady(f"model {query.name!r} has no READY version: {_states(of)}")
         return of[max(ready)]
-
-    @contextmanager
-    def lease(self, query: ModelQuery) -> Iterator[Servable]:
-        """The servable that the query means, kept alive while it is used."""
-        with self.find(query).lease() as servable:
-            yield servable
 
     async def reconcile(self, wanted: Sequence[Published]) -> None:
         """Loads what is wanted and not there, then unloads what is there and not wanted.

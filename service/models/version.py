@@ -5,8 +5,7 @@ UNLOADING one is torn down when its last lease ends, so no accepted call loses i
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,6 +13,8 @@ from bundle.store import Bundle
 from service.batching.batcher import Batcher
 from service.errors import QueueFull
 from service.telemetry.metrics import VersionMetrics
+
+DEFAULT_TOP_K = 5
 
 
 class State(StrEnum):
@@ -25,7 +26,7 @@ class State(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ModelQuery:
     """Which version a caller wants: a number, a label, or (neither) the highest READY one."""
 
@@ -52,21 +53,20 @@ class Servable:
         self.batcher = batcher
         self.metrics = metrics
         self.runs_on = runs_on
-        self._pending = 0
+        self.input_names = [spec.name for spec in bundle.manifest.signature.inputs]
+        self.most_classes = max(map(len, labels.values()), default=0)
+        self.pending = 0
         self._max_pending = max_pending
 
-    @contextmanager
-    def admit(self, count: int) -> Iterator[None]:
-        """Holds a place for every picture of a call until it is answered. Raises QueueFull when there is no room."""
-        if self._pending + count > self._max_pending:
-            raise QueueFull(self.bundle.name, self._pending, count, self._max_pending)
-        self._pending += count
-        self.metrics.pending.set(self._pending)
-        try:
-            yield
-        finally:
-            self._pending -= count
-            self.metrics.pending.set(self._pending)
+    def admit(self, count: int) -> None:
+        """Takes a place for every picture of a call, until `release`. Raises QueueFull when there is no room."""
+        if self.pending + count > self._max_pending:
+            raise QueueFull(self.bundle.name, self.pending, count, self._max_pending)
+        self.pending += count
+
+    def release(self, count: int) -> None:
+        """Gives the places of an answered call back."""
+        self.pending -= count
 
 
 class ModelVersion:
@@ -80,21 +80,21 @@ class ModelVersion:
         self.servable: Servable | None = None
         self._leases = 0
         self._unused = asyncio.Event()
-        self._unused.set()
 
-    @contextmanager
-    def lease(self) -> Iterator[Servable]:
-        """Keeps the version alive while a call uses it. Only for READY versions."""
+    def acquire(self) -> Servable:
+        """Keeps the version alive for a call, until `release`. Only for READY versions."""
         assert self.servable is not None  # noqa: S101 - READY versions have one
         self._leases += 1
-        self._unused.clear()
-        try:
-            yield self.servable
-        finally:
-            self._leases -= 1
-            if not self._leases:
-                self._unused.set()
+        return self.servable
+
+    def release(self) -> None:
+        """Ends a call's use of the version."""
+        self._leases -= 1
+        if not self._leases:
+            self._unused.set()
 
     async def unused(self) -> None:
-        """Waits until no call uses the version."""
-        await self._unused.wait()
+        """Waits until no call uses the version; to be asked once no new call can get it."""
+        if self._leases:
+            self._unused.clear()
+            await self._unused.wait()

@@ -12,12 +12,13 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Info,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
+
+from service.telemetry.histogram import Histogram, Series
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -30,10 +31,10 @@ class VersionMetrics:
 
     images: Counter
     rejected: Counter
-    preprocess: Histogram
-    queue: Histogram
-    compute: Histogram
-    batch_size: Histogram
+    preprocess: Series
+    queue: Series
+    compute: Series
+    batch_size: Series
     pending: Gauge
 
 
@@ -70,9 +71,9 @@ class Metrics:
         self.call = cache(self._call)
 
     def _histogram(self, name: str, doc: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
-        return Histogram(name, doc, labels, buckets=buckets, registry=self.registry)
+        return Histogram(name, doc, labels, buckets, self.registry)
 
-    def _call(self, method: str, code: str) -> Histogram:
+    def _call(self, method: str, code: str) -> Series:
         return self._calls.labels(method, code)
 
     def version(self, model: str, version: int) -> VersionMetrics:

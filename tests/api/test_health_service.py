@@ -100,10 +100,10 @@ async def test_a_broken_model_that_comes_later_does_not_take_the_server_out(tmp_
         assert await listed(channel) == {"": SERVING, "cats": SERVING, "dogs": NOT_SERVING, LIVENESS: SERVING}
 
 
-async def test_a_watcher_sees_the_server_start_drain_and_go(tmp_path):
+async def test_a_watcher_sees_the_server_start_drain_and_go(tmp_path, transport):
     """The stop ends the watch itself: it must not wait for its watchers until the time limit."""
     make_bundle(tmp_path)
-    server = Server(settings(tmp_path, drain_timeout=1000))
+    server = Server(settings(tmp_path, drain_timeout=1000, transport=transport))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         overall, model, alive = watch(channel), watch(channel, "tiny"), watch(channel, LIVENESS)
         await server.start()
@@ -118,7 +118,7 @@ async def test_a_watcher_sees_the_server_start_drain_and_go(tmp_path):
         assert (await overall.read()).status == NOT_SERVING
         assert (await model.read()).status == NOT_SERVING
         for watching in (overall, model, alive):
-            with pytest.raises(grpc.aio.AioRpcError, match="the server is stopping") as ended:
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
                 await watching.read()
             assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
 

@@ -117,7 +117,7 @@ async def test_a_sentence_that_quotes_a_long_text_still_arrives(asked, name):
 async def test_a_message_over_the_limit_is_refused_and_the_connection_lives(asked):
     code, told = await refused(asked.classify(bytes(1 << 20)))
     assert code == "RESOURCE_EXHAUSTED"
-    assert "larger than max (1048" in told
+    assert "larger than max (1048" in told or "over the limit of 1,048,576" in told
     assert len((await asked.classify(GOOD)).results) == 1
 
 
@@ -152,5 +152,5 @@ async def test_an_unknown_method_is_unimplemented(asked):
 async def test_bytes_that_are_no_message_are_refused_and_the_server_goes_on(asked):
     call = asked.channel.unary_unary("/convoy.classifier.v1.Classifier/Classify")(b"\xff\xff\xff\xff")
     code, _ = await refused(call)
-    assert code in {"INTERNAL", "UNKNOWN"}
+    assert code in {"INTERNAL", "UNKNOWN", "INVALID_ARGUMENT"}
     assert len((await asked.classify(GOOD)).results) == 1

@@ -1,7 +1,6 @@
 """A model with two inputs and two heads, which the tiny bundle does not have, on a runtime made for the test."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,8 @@ from bundle.manifest import (
 )
 from bundle.store import Bundle
 from service.batching.batcher import Batcher
-from service.models.version import ModelQuery, Servable
+from service.models.ranked import RankedRuntime
+from service.models.version import ModelQuery, ModelVersion, Servable
 from service.runtimes.base import Array, Arrays, RuntimeInfo
 from service.telemetry.metrics import Metrics
 
@@ -63,20 +63,22 @@ class PhotoAndAge:
 
 
 class OneModel:
-    """Leases the one servable, whatever is asked for."""
+    """Finds the one version, whatever is asked for."""
 
     def __init__(self, servable: Servable) -> None:
-        self._servable = servable
+        self._version = ModelVersion("people", 1)
+        self._version.servable = servable
 
-    @contextmanager
-    def lease(self, _query: ModelQuery) -> Iterator[Servable]:
-        yield self._servable
+    def find(self, _query: ModelQuery) -> ModelVersion:
+        return self._version
 
 
 @pytest.fixture
 async def photo_and_age() -> AsyncIterator[Servable]:
     metrics = Metrics().version("people", 1)
-    batcher = Batcher([PhotoAndAge()], MANIFEST.signature, max_batch_size=4, metrics=metrics)
+    batcher = Batcher(
+        [RankedRuntime(PhotoAndAge(), MANIFEST.heads)], MANIFEST.signature, max_batch_size=4, metrics=metrics
+    )
     bundle = Bundle(Path("/nowhere/people/1"), MANIFEST)
     yield Servable(bundle, LABELS, batcher, metrics, runs_on="a fake", max_pending=100)
     await batcher.stop()

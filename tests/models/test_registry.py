@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from bundles import golden_pictures, make_bundle
 from expected import scores
-from servers import settings, until
+from servers import leased, settings, until
 
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
@@ -87,7 +87,7 @@ async def test_a_version_goes_from_loading_to_ready(watched):
     await watched.follow()
     assert watched.history == [("tiny", 1, State.LOADING), ("tiny", 1, State.READY)]
     assert watched.registry.ready("tiny")
-    with watched.registry.lease(TINY) as servable:
+    with leased(watched.registry, TINY) as servable:
         assert servable.bundle.version == 1
         assert servable.runs_on.startswith("onnxruntime")
 
@@ -136,7 +136,7 @@ async def test_a_broken_version_is_unavailable_with_its_reason_and_the_old_one_g
     await watched.follow()
     assert watched.states() == {1: State.READY, 2: State.UNAVAILABLE}
     assert why in watched.reason(2)
-    with watched.registry.lease(TINY) as servable:
+    with leased(watched.registry, TINY) as servable:
         assert servable.bundle.version == 1
     with pytest.raises(ModelNotReady, match="version 2 of model 'tiny' is UNAVAILABLE: ") as refused:
         watched.registry.find(ModelQuery("tiny", version=2))
@@ -177,11 +177,11 @@ async def test_a_copy_that_brings_the_manifest_first_becomes_ready_when_it_is_co
 async def test_a_new_version_replaces_the_old_one_when_its_last_call_is_answered(watched):
     make_bundle(watched.folder, version=1)
     await watched.follow()
-    with watched.registry.lease(TINY) as old:
+    with leased(watched.registry, TINY) as old:
         make_bundle(watched.folder, version=2, seed=2)
         await watched.follow()
         assert watched.states() == {1: State.UNLOADING, 2: State.READY}
-        with watched.registry.lease(TINY) as new:
+        with leased(watched.registry, TINY) as new:
             assert new.bundle.version == 2
         with pytest.raises(ModelNotReady, match="version 1 of model 'tiny' is UNLOADING"):
             watched.registry.find(ModelQuery("tiny", version=1))
@@ -217,7 +217,7 @@ async def test_going_back_to_a_version_that_still_unloads_keeps_the_other_one_un
     make_bundle(watched.folder, version=1)
     await watched.follow()
     last_call = ExitStack()
-    last_call.enter_context(watched.registry.lease(TINY))
+    last_call.enter_context(leased(watched.registry, TINY))
     second = make_bundle(watched.folder, version=2, seed=2)
     await watched.follow()
     assert watched.states() == {1: State.UNLOADING, 2: State.READY}
@@ -293,7 +293,7 @@ async def test_the_metrics_show_one_state_a_version_and_forget_those_that_are_go
 async def test_close_waits_for_the_calls_that_run(watched):
     make_bundle(watched.folder)
     await watched.follow()
-    with watched.registry.lease(TINY):
+    with leased(watched.registry, TINY):
         closing = asyncio.ensure_future(watched.registry.close())
         await until(lambda: watched.states() == {1: State.UNLOADING})
         assert not closing.done()
@@ -315,8 +315,8 @@ async def test_a_swap_under_load_fails_no_call_and_every_answer_is_its_version_s
         answered: list[int] = []
         while answered.count(2) < 10:
             answer = await plane.classify(Request(TINY, {"": pictures}, top_k=3))
-            np.testing.assert_allclose(answer.heads[0].scores, best[answer.version], atol=1e-5)
-            answered.append(answer.version)
+            np.testing.assert_allclose(answer.heads[0].scores, best[answer.servable.bundle.version], atol=1e-5)
+            answered.append(answer.servable.bundle.version)
             under_way.release()
         return answered
 

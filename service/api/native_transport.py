@@ -1,0 +1,164 @@
+"""gRPC by pygrpc-native: HTTP/2 and framing in Rust outside the GIL, a burst of calls taken in one step.
+
+Only Classify is served this way, with no task and no context a call; every other method goes, unseen by the caller, to
+a grpcio server behind the front on a Unix socket. What the front can't do at all (TLS, ageing connections) is refused
+by `check`, and `--transport auto` then takes grpcio.
+"""
+
+import asyncio
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
+
+from protos.classifier.v1 import classifier_pb2 as pb
+from service.api import encoding, messages
+from service.api.classifier import SERVICE
+from service.api.status import Guard, outcome
+from service.config import MEBIBYTE, Settings
+from service.errors import ModelNotReady, RequestInvalid, SettingsError
+from service.inference.dataplane import Call, DataPlane
+from service.inference.values import Answer
+
+if TYPE_CHECKING:
+    from pygrpc_native._native import DetailedEvent
+
+METHOD = "Classify"
+METHODS = [(f"/{SERVICE}/{METHOD}", False)]
+EVENTS_AT_ONCE = 256
+IO_THREADS = 1
+
+
+class NativeTransport:
+    """The front, its dispatching thread, and the grpcio server behind it. Belongs to the event loop."""
+
+    name = "native"
+
+    def __init__(self, settings: Settings, data_plane: DataPlane, guard: Guard, behind: grpc.aio.Server) -> None:
+        """Listens. Raises SettingsError when the port can't be had. `behind` has no port of its own yet."""
+        self.guard = guard
+        self._data_plane = data_plane
+        self._limit = settings.max_message_mb * MEBIBYTE
+        self._behind = behind
+        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))
+        self._replies: dict[int, _Reply] = {}
+        self._loop = asyncio.get_running_loop()
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        try:
+            self.front = NativeGrpcFront(f"{host}:{settings.port}", METHODS, IO_THREADS, call_details=True)
+        except OSError as error:
+            raise SettingsError(
+                f"--port {settings.port} can't be opened on {settings.host}: is it in use? Choose another"
+            ) from error
+        self.port = self.front.bound_port
+
+    async def start(self) -> None:
+        """Answers calls from now on."""
+        socket = str(self._folder / "behind")
+        self._behind.add_insecure_port(f"unix:{socket}")
+        await self._behind.start()
+        self.front.set_fallback(socket)
+        self.front.start()
+        threading.Thread(target=self._receive, name="convoy-native", daemon=True).start()
+
+    async def stop(self, grace: float) -> None:
+        """Closes, once the guard is closed and calls are answered; what still runs after `grace` seconds is dropped."""
+        await self._behind.stop(grace)
+        for reply in list(self._replies.values()):
+            reply.leave()
+        await asyncio.to_thread(self.front.close)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def forget(self, number: int) -> None:
+        """The reply to a call was given."""
+        self._replies.pop(number, None)
+
+    def _receive(self) -> None:
+        """The dispatching thread: bursts of events to the loop, until the front is closed."""
+        while (events := self.front.recv_batch_details(EVENTS_AT_ONCE)) is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._take, events)
+            except RuntimeError:  # the loop is closed
+                return
+
+    def _take(self, events: "list[DetailedEvent]") -> None:
+        for kind, number, _, payload, _, details in events:
+            if kind == EVENT_CANCEL:
+                reply = self._replies.get(number)
+                if reply is not None:
+                    reply.leave()
+            else:
+                self._begin(number, payload or b"", details[2] if details else None)
+
+    def _begin(self, number: int, payload: bytes, seconds_left: float | None) -> None:
+        try:
+            reply = self._replies[number] = _Reply(self, number, self.guard.accept(METHOD))
+        except ModelNotReady as error:
+            code, sentence = outcome(METHOD, error)
+            self.front.fail(number, code.value[0], sentence)
+            return
+        if len(payload) > self._limit:
+            reply.end(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"the call has {len(payload):,} bytes, over the limit of {self._limit:,} (--max-message-mb); split it",
+            )
+            return
+        try:
+            message = pb.ClassifyRequest.FromString(payload)
+            reply.call = self._data_plane.begin(messages.request(message, seconds_left), reply)
+        except DecodeError:
+            reply.failed(RequestInvalid("the call's bytes are not a ClassifyRequest"))
+        except Exception as error:
+            reply.failed(error)
+
+
+class _Reply:
+    """The reply to one call of the front, given exactly once."""
+
+    __slots__ = ("_began", "_ended", "_number", "_transport", "call")
+
+    def __init__(self, transport: NativeTransport, number: int, began: float) -> None:
+        self._transport = transport
+        self._number = number
+        self._began = began
+        self._ended = False
+        self.call: Call | None = None
+
+    def done(self) -> bool:
+        return self._ended
+
+    def answered(self, answer: Answer) -> None:
+        try:
+            payload = encoding.response(answer)
+        except Exception as error:
+            self.failed(error)
+        else:
+            if self._close(grpc.StatusCode.OK):
+                self._transport.front.respond(self._number, payload)
+
+    def failed(self, error: Exception) -> None:
+        self.end(*outcome(METHOD, error))
+
+    def end(self, code: grpc.StatusCode, sentence: str) -> None:
+        """Ends the call with a status."""
+        if self._close(code):
+            self._transport.front.fail(self._number, code.value[0], sentence)
+
+    def leave(self) -> None:
+        """The caller left or its deadline passed: nothing more is done for it."""
+        if self._close(grpc.StatusCode.CANCELLED) and self.call is not None:
+            self.call.cancel()
+
+    def _close(self, code: grpc.StatusCode) -> bool:
+        """Counts the call as over; False where it was before."""
+        if self._ended:
+            return False
+        self._ended = True
+        self._transport.forget(self._number)
+        self._transport.guard.ended(METHOD, code, self._began)
+        return True
