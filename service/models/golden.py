@@ -71,6 +71,16 @@ def check(
     return tally.report(variant)
 
 
+def prove(runtime: Runtime, bundle: Bundle, max_batch_size: int) -> None:
+    """Raises ModelUnusable unless the runtime gives the golden outputs alone, among others and in its largest batch.
+
+    The limits are the usual ones, whatever strangers may send: golden pictures are as large as their publisher wants.
+    """
+    report = check(runtime, bundle, bundle.variant(runtime.info.variant), Limits(), batch_sizes=(1, 3, max_batch_size))
+    if not report.passed:
+        raise ModelUnusable(f"{bundle.path}: {report}")
+
+
 def _batches(samples: int, size: int) -> Iterator[Array]:
     """Row numbers that cover every sample in shuffled order, `size` at a time, going round to fill the last batch."""
     order = np.random.default_rng(_SHUFFLE_SEED).permutation(samples)

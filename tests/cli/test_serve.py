@@ -74,6 +74,7 @@ def test_every_setting_is_a_flag_a_variable_and_a_key(knob, tmp_path):
         "repository": "elsewhere",
         "host": "127.0.0.1",
         "device": "cpu",
+        "transport": "grpcio",
         "runtime": "onnx",
         "log_level": "error",
         "log_format": "text",
