@@ -61,6 +61,7 @@ def main() -> int:
         pictures, truth = held_out()
         asked = ask(address, pictures)
         agreed = report(asked, truth, bundle)
+        compare_with_keras(address, bundle)
         show_metrics(metrics_url)
     console.print("Server stopped cleanly. [bold]make serve[/] leaves one running, then:")
     console.print("  .venv/bin/convoy classify PICTURE --server localhost:8500")
@@ -173,6 +174,24 @@ def report(asked: Asked, truth: list[str], bundle: Path) -> bool:
     console.print(f"{same} of {len(served)} answers are the class that training's evaluation gave the same picture")
     console.print(f"{len(served) / asked.seconds:.0f} images/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms (client included)")
     return served_accuracy == trained_accuracy and same == len(served)
+
+
+def compare_with_keras(address: str, bundle: Path) -> None:
+    """Asks for the golden pictures and prints how far any probability is from what Keras's `predict` gave."""
+    from bundle import store
+
+    version = store.open_bundle(bundle)
+    [spec] = version.manifest.signature.inputs
+    [(_, predicted)] = version.golden_outputs().items()
+    labels = version.labels(version.manifest.heads[0].name)
+    pictures = version.golden_images(spec.name)
+    with convoy.Client(address) as client:
+        answers = [client.classify(picture, model=MODEL, top_k=len(labels)) for picture in pictures]
+    served = [[{each.label: each.score for each in answer.classes}[label] for label in labels] for answer in answers]
+    difference = np.abs(np.array(served) - predicted).max()
+    console.print(
+        f"{len(pictures)} golden pictures: served probabilities differ from Keras's predict by {difference:.1e} at most"
+    )
 
 
 def accuracy(answers: list[str], truth: list[str]) -> float:
