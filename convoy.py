@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         missing = (error.name or "").partition(".")[0]
         if command is None or command.extra is None or missing in _OURS:
             raise
-        remedy = f"run pip install 'convoy[{command.extra}]'"
+        remedy = f"run pip install '.[{command.extra}]' in a checkout of Convoy"
         print(f"convoy {arguments[0]}: {missing} is not installed; {remedy}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
@@ -158,5 +158,5 @@ def _version(asked: bool) -> None:
 
         import typer
 
-        typer.echo(f"convoy {version('convoy')}")
+        typer.echo(f"convoy {version('convoy-serving')}")
         raise typer.Exit

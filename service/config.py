@@ -12,6 +12,7 @@ from typing import Any, Literal
 from service.errors import SettingsError
 
 MEBIBYTE = 1 << 20
+_WEEK = 7 * 86_400  # seconds
 
 
 def _knob(
@@ -46,16 +47,22 @@ class Settings:
     max_image_mb: int = _knob(20, doc="Size of one encoded picture in MiB.", least=1)
     max_image_pixels: int = _knob(50_000_000, doc="Width times height of one picture.", least=1)
     max_image_side: int = _knob(16_384, doc="Width or height of one picture.", least=1)
-    poll_interval: float = _knob(2.0, doc="Seconds between two looks at the repository; 0 looks once.", least=0)
+    poll_interval: float = _knob(
+        2.0, doc="Seconds between two looks at the repository; 0 looks once.", least=0, most=_WEEK
+    )
     max_connection_age: float = _knob(
         0.0,
         doc="Seconds after which a connection is asked to reconnect, to find new replicas (grpcio); 0: never.",
         least=0,
+        most=_WEEK,
     )
     drain_delay: float = _knob(
-        0.0, doc="Seconds after SIGTERM during which health says NOT_SERVING and calls are still taken.", least=0
+        0.0,
+        doc="Seconds after SIGTERM during which health says NOT_SERVING and calls are still taken.",
+        least=0,
+        most=_WEEK,
     )
-    drain_timeout: float = _knob(30.0, doc="Seconds that accepted calls may take after that.", least=0)
+    drain_timeout: float = _knob(30.0, doc="Seconds that accepted calls may take after that.", least=0, most=_WEEK)
     log_level: Literal["debug", "info", "warning", "error"] = _knob("info", doc="Least severe events to log.")
     log_format: Literal["auto", "json", "text"] = _knob("auto", doc="json or text; auto means text on a terminal.")
 

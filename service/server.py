@@ -26,6 +26,8 @@ from service.inference.dataplane import DataPlane
 from service.models import repository
 from service.models.loader import Loader, limits
 from service.models.registry import Registry
+from service.runtimes.devices import Device
+from service.runtimes.opening import check_device
 from service.telemetry.http import HttpServer
 from service.telemetry.metrics import Metrics
 
@@ -43,10 +45,11 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         repository.check(settings.repository)
+        check_device(settings.runtime, Device.parse(settings.device))
         self._settings = settings
         self.metrics = Metrics()
         self.metrics.build(
-            version=importlib.metadata.version("convoy"), runtime=settings.runtime, device=settings.device
+            version=importlib.metadata.version("convoy-serving"), runtime=settings.runtime, device=settings.device
         )
         self.models = Registry(Loader(settings, self.metrics), self.metrics, self._changed)
         self.health = Health()

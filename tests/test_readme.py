@@ -53,7 +53,7 @@ def test_every_command_is_in_the_table() -> None:
 
 def test_the_table_says_what_each_command_needs() -> None:
     told = dict(
-        re.findall(r"^\| `convoy (\w+)` \|.*\| (?:the base|`convoy\[(\w+)\]`) \|$", README.read_text(), re.MULTILINE)
+        re.findall(r"^\| `convoy (\w+)` \|.*\| (?:the base|`\.\[(\w+)\]`) \|$", README.read_text(), re.MULTILINE)
     )
     assert told == {name: command.extra or "" for name, command in convoy.COMMANDS.items()}
 

@@ -28,7 +28,8 @@ class GrpcioTransport:
             self.port = server.add_insecure_port(f"{host}:{settings.port}")
         except RuntimeError as error:
             raise SettingsError(
-                f"--port {settings.port} can't be opened on {settings.host}: is it in use? Choose another"
+                f"--port {settings.port} can't be opened on --host {settings.host}; "
+                "is the port in use, or the address not one of this machine?"
             ) from error
 
     async def start(self) -> None:

@@ -112,4 +112,4 @@ class Health:
             for versions in models.models().values()
             for version in versions
         ]
-        return "; ".join(states) or "starting"
+        return "; ".join(states) or ("the repository is empty" if self._started else "starting")

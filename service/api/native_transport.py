@@ -1,14 +1,16 @@
 """gRPC by pygrpc-native: HTTP/2 and framing in Rust outside the GIL, a burst of calls taken in one step.
 
 Only Classify is served this way, with no task and no context a call; every other method goes, unseen by the caller, to
-a grpcio server behind the front on a Unix socket. What the front can't do at all (TLS, ageing connections) is refused
-by `check`, and `--transport auto` then takes grpcio.
+a grpcio server behind the front on a Unix socket. What the front can't do at all (ageing connections) is refused by
+`service.server`, which then takes grpcio for `--transport auto`.
 """
 
 import asyncio
 import shutil
 import tempfile
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,8 @@ METHOD = "Classify"
 METHODS = [(f"/{SERVICE}/{METHOD}", False)]
 EVENTS_AT_ONCE = 256
 IO_THREADS = 1
+LOOK_SECONDS = 0.01
+QUIET_LOOKS = 5
 
 
 class NativeTransport:
@@ -45,7 +49,6 @@ class NativeTransport:
         self._data_plane = data_plane
         self._limit = settings.max_message_mb * MEBIBYTE
         self._behind = behind
-        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))
         self._replies: dict[int, _Reply] = {}
         self._loop = asyncio.get_running_loop()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -53,12 +56,14 @@ class NativeTransport:
             self.front = NativeGrpcFront(f"{host}:{settings.port}", METHODS, IO_THREADS, call_details=True)
         except OSError as error:
             raise SettingsError(
-                f"--port {settings.port} can't be opened on {settings.host}: is it in use? Choose another"
+                f"--port {settings.port} can't be opened on --host {settings.host}; "
+                "is the port in use, or the address not one of this machine?"
             ) from error
         self.port = self.front.bound_port
 
     async def start(self) -> None:
         """Answers calls from now on."""
+        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))  # not before: a start-up mistake would leave it there
         socket = str(self._folder / "behind")
         self._behind.add_insecure_port(f"unix:{socket}")
         await self._behind.start()
@@ -68,9 +73,11 @@ class NativeTransport:
 
     async def stop(self, grace: float) -> None:
         """Closes, once the guard is closed and calls are answered; what still runs after `grace` seconds is dropped."""
+        latest = time.monotonic() + grace
         await self._behind.stop(grace)
         for reply in list(self._replies.values()):
             reply.leave()
+        await _sent(self.port, latest)
         await asyncio.to_thread(self.front.close)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -162,3 +169,25 @@ class _Reply:
         self._transport.forget(self._number)
         self._transport.guard.ended(METHOD, code, self._began)
         return True
+
+
+async def _sent(port: int, latest: float) -> None:
+    """Returns when slow readers have what was sent to them: the front does not tell, and drops the rest as it closes.
+
+    Several quiet looks in a row, because between two windows of HTTP/2 the kernel has nothing to send for a moment.
+    """
+    quiet = 0
+    while quiet < QUIET_LOOKS and time.monotonic() < latest:
+        quiet = 0 if _sending(port) else quiet + 1
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _sending(port: int) -> bool:
+    """Whether bytes from this port are in the kernel that their reader's machine has not taken. Only Linux tells."""
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        with suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                _, local, _, _, queues, *_ = line.split()
+                if local.endswith(f":{port:04X}") and not queues.startswith("00000000:"):
+                    return True
+    return False

@@ -127,5 +127,5 @@ class Batcher:
 def _deliver(part: Slice, outputs: Arrays, queue_seconds: float, compute_seconds: float) -> None:
     try:
         part.entry.deliver(part, outputs, queue_seconds, compute_seconds)
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # whatever it is, the batch's other entries are answered
         part.entry.fail(RuntimeFailed(f"the runtime's outputs differ from batch to batch: {error}"))

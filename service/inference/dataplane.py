@@ -6,6 +6,7 @@ without a task of their own. Called by every servicer and transport in `service.
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -148,8 +149,9 @@ class DataPlane:
         self, servable: Servable, inputs: Mapping[str, Images | Array], numbers: range, deadline: float
     ) -> tuple[Part, Ran | None]:
         specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
-        loop = asyncio.get_running_loop()
+        loop, began = asyncio.get_running_loop(), time.monotonic()
         part = await loop.run_in_executor(self._decoders, decode_part, inputs, specs, numbers, self._limits)
+        part.seconds = time.monotonic() - began
         servable.metrics.preprocess.observe(part.seconds)
         ran = await servable.batcher.run(part.rows, deadline) if part.numbers else None
         return part, ran

@@ -78,7 +78,7 @@ def prove(runtime: Runtime, bundle: Bundle, max_batch_size: int) -> None:
     """
     report = check(runtime, bundle, bundle.variant(runtime.info.variant), Limits(), batch_sizes=(1, 3, max_batch_size))
     if not report.passed:
-        raise ModelUnusable(f"{bundle.path}: {report}")
+        raise ModelUnusable(str(report))
 
 
 def _batches(samples: int, size: int) -> Iterator[Array]:

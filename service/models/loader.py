@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundle import store
-from bundle.errors import BundleError
+from bundle.errors import BundleError, BundleInvalid
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
 from service.batching.batcher import Batcher
@@ -57,6 +57,8 @@ class Loader:
             bundle = store.open_bundle(path)
             store.verify_files(bundle)
             labels = {head.name: bundle.labels(head.name) for head in bundle.manifest.heads}
+        except BundleInvalid as error:
+            raise ModelUnusable(error.problem) from error  # callers are told, and the server's paths are not theirs
         except BundleError as error:
             raise ModelUnusable(str(error)) from error
         runtimes: list[Runtime] = []

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from service.errors import ModelNotFound, ModelNotReady, ServiceError, SettingsError
+from service.errors import ModelNotFound, ModelNotReady, ModelUnusable, ServiceError, SettingsError
 from service.models.loader import Loader
 from service.models.repository import Published, Stamp, stamp
 from service.models.version import ModelQuery, ModelVersion, Servable, State
@@ -40,7 +40,9 @@ class Registry:
         return any(version.state is State.READY for version in self._versions.get(name, {}).values())
 
     def find(self, query: ModelQuery) -> ModelVersion:
-        """The READY version that the query means. Raises ModelNotFound or ModelNotReady, saying what there is."""
+        """The READY version that the query means. Raises ModelNotFound, ModelNotReady, or ModelUnusable where waiting
+        won't help, saying what there is.
+        """
         of = self._versions.get(query.name)
         if not of:
             known = ", ".join(self.models()) or "none"
@@ -51,7 +53,9 @@ class Registry:
             return self._ready_version(of, query.name, query.version)
         ready = [number for number, version in of.items() if version.state is State.READY]
         if not ready:
-            raise ModelNotReady(f"model {query.name!r} has no READY version: {_states(of)}")
+            hopeless = all(version.state is State.UNAVAILABLE for version in of.values())
+            kind = ModelUnusable if hopeless else ModelNotReady
+            raise kind(f"model {query.name!r} has no READY version: {_states(of)}")
         return of[max(ready)]
 
     async def reconcile(self, wanted: Sequence[Published]) -> None:
@@ -82,7 +86,8 @@ class Registry:
             raise ModelNotFound(f"model {name!r} has no version {number}; it has: {_states(of)}")
         if version.state is not State.READY:
             because = f": {version.reason}" if version.reason else ""
-            raise ModelNotReady(f"version {number} of model {name!r} is {version.state}{because}")
+            kind = ModelUnusable if version.state is State.UNAVAILABLE else ModelNotReady
+            raise kind(f"version {number} of model {name!r} is {version.state}{because}")
         return version
 
     async def _ensure(self, published: Published) -> None:
@@ -102,6 +107,8 @@ class Registry:
             self._failed[published.path] = now
             known_kind = isinstance(error, ServiceError)
             reason = str(error) if known_kind else f"{type(error).__name__}: {error}"
+            # A path in it may not be UTF-8, and then no message could carry it.
+            reason = reason.encode(errors="backslashreplace").decode()
             self._move(version, State.UNAVAILABLE, reason, exc_info=not known_kind)
             if isinstance(error, SettingsError):
                 raise

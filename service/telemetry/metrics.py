@@ -55,7 +55,10 @@ class Metrics:
             "convoy_images_rejected", "Pictures that could not be used.", version, registry=self.registry
         )
         self._preprocess = self._histogram(
-            "convoy_preprocess_seconds", "Decode and resize of one call.", version, SECONDS
+            "convoy_preprocess_seconds",
+            "Decode and resize of a call's part, with the wait for a thread.",
+            version,
+            SECONDS,
         )
         self._queue = self._histogram("convoy_queue_seconds", "Wait for a batch.", version, SECONDS)
         self._compute = self._histogram("convoy_compute_seconds", "One run of the model.", version, SECONDS)
@@ -67,7 +70,9 @@ class Metrics:
             "convoy_model_state", "1 for the state a version is in.", (*version, "state"), registry=self.registry
         )
         self._load = Gauge("convoy_model_load_seconds", "Time from LOADING to READY.", version, registry=self.registry)
-        self._build = Info("convoy_build", "The release and what runs models.", registry=self.registry)
+        self._build = Info(
+            "convoy_build", "The release, and the runtime and device that were asked for.", registry=self.registry
+        )
         self.call = cache(self._call)
 
     def _histogram(self, name: str, doc: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:

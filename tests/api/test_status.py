@@ -90,3 +90,10 @@ async def test_close_is_not_held_up_by_a_client_that_never_stops_asking(monkeypa
     client = asyncio.ensure_future(insists())
     await guard.close(1000)
     client.cancel()
+
+
+async def test_a_sentence_that_is_not_utf_8_still_ends_the_call():
+    """A path's bytes may be anything; a sentence that can't be sent would leave the caller without an answer."""
+    with pytest.raises(Aborted) as ended:
+        await Guard(Metrics()).answer("Classify", Context(), fails(errors.ModelNotReady("/models/caf\udce9 is broken")))
+    assert ended.value.args == ("UNAVAILABLE", "/models/caf\\udce9 is broken")

@@ -211,6 +211,15 @@ async def test_a_runtime_that_gives_back_too_few_rows_fails_the_batch():
             await batcher.run(rows(1, 2, 3))
 
 
+async def test_outputs_that_are_no_arrays_fail_their_entry_and_the_others_are_answered():
+    runtime = FakeRuntime(lambda inputs: {"y": list(echo(inputs)["y"])})
+    async with batching(runtime) as batcher:
+        tasks = await queued(batcher, rows(*range(6)), rows(6))
+        with pytest.raises(RuntimeFailed):
+            await tasks[0]
+        assert len((await tasks[1]).outputs["y"]) == 1
+
+
 async def test_outputs_that_change_their_shape_between_batches_fail_the_entry_instead_of_hanging_it():
     runtime = FakeRuntime(lambda inputs: {"y": np.zeros((len(inputs["x"]), len(inputs["x"])))})
     async with batching(runtime) as batcher:

@@ -18,7 +18,7 @@ from servers import leased, settings, until
 
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
-from service.errors import DeviceUnavailable, ModelNotFound, ModelNotReady
+from service.errors import DeviceUnavailable, ModelNotFound, ModelNotReady, ModelUnusable
 from service.inference.dataplane import DataPlane
 from service.inference.values import Request
 from service.models import repository
@@ -138,7 +138,7 @@ async def test_a_broken_version_is_unavailable_with_its_reason_and_the_old_one_g
     assert why in watched.reason(2)
     with leased(watched.registry, TINY) as servable:
         assert servable.bundle.version == 1
-    with pytest.raises(ModelNotReady, match="version 2 of model 'tiny' is UNAVAILABLE: ") as refused:
+    with pytest.raises(ModelUnusable, match="version 2 of model 'tiny' is UNAVAILABLE: ") as refused:
         watched.registry.find(ModelQuery("tiny", version=2))
     assert why in str(refused.value)
 
@@ -146,7 +146,7 @@ async def test_a_broken_version_is_unavailable_with_its_reason_and_the_old_one_g
 async def test_a_model_of_which_nothing_is_ready_says_why(watched):
     make_bundle(watched.folder, corrupt_golden=True)
     await watched.follow()
-    with pytest.raises(ModelNotReady, match=r"no READY version: 1 UNAVAILABLE \(.*golden samples"):
+    with pytest.raises(ModelUnusable, match=r"no READY version: 1 UNAVAILABLE \(.*golden samples"):
         watched.registry.find(TINY)
 
 
@@ -246,6 +246,16 @@ async def test_an_error_that_nobody_foresaw_is_the_reason_and_the_log_has_its_tr
     await watched.follow()
     assert watched.reason(1) == "ZeroDivisionError: the number of nothing"
     assert "Traceback" in caplog.text
+
+
+async def test_a_reason_with_a_path_that_is_not_utf_8_can_be_sent(watched):
+    async def stumble(_path: Path) -> None:
+        raise ModelUnusable("/models/caf\udce9/1 is broken")
+
+    make_bundle(watched.folder)
+    watched.before_load = stumble
+    await watched.follow()
+    assert watched.reason(1) == "/models/caf\\udce9/1 is broken"
 
 
 async def test_a_device_that_is_absent_is_a_start_up_mistake(tmp_path):

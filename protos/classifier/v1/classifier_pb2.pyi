@@ -285,6 +285,7 @@ class Timing(_message.Message):
     QUEUE_US_FIELD_NUMBER: _builtins.int
     COMPUTE_US_FIELD_NUMBER: _builtins.int
     preprocess_us: _builtins.int
+    """With the wait for a decoding thread."""
     queue_us: _builtins.int
     compute_us: _builtins.int
     def __init__(
