@@ -14,7 +14,7 @@ from training.config import TrainingConfig
 
 # Those of them that are installed are recorded: some come under several names, as onnxruntime-gpu.
 _LIBRARIES = (
-    "convoy",
+    "convoy-serving",
     "keras",
     "numpy",
     "onnx",

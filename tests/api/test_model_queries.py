@@ -66,7 +66,7 @@ async def test_a_model_that_is_not_ready_is_shown_with_its_reason(tmp_path):
     assert not model.inputs
 
 
-async def test_a_version_that_can_not_answer_is_unavailable(tmp_path):
+async def test_a_version_that_can_not_answer_is_a_failed_precondition(tmp_path):
     make_bundle(tmp_path, corrupt_golden=True)
     async with serving(tmp_path, ready=False) as (server, channel):
         await until(lambda: any(version.reason for version in server.models.models().get("tiny", ())))
@@ -76,7 +76,7 @@ async def test_a_version_that_can_not_answer_is_unavailable(tmp_path):
             stub.Classify(pb.ClassifyRequest(model=pb.ModelSpec(name="tiny"), inputs=[pb.Input(images=[b""])])),
         ]
         failures = await asyncio.gather(*calls, return_exceptions=True)
-    assert [failure.code().name for failure in failures] == ["UNAVAILABLE", "UNAVAILABLE"]
+    assert [failure.code().name for failure in failures] == ["FAILED_PRECONDITION", "FAILED_PRECONDITION"]
     assert all("does not reproduce its 4 golden samples" in failure.details() for failure in failures)
 
 

@@ -91,7 +91,7 @@ async def link_to(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
                 await may.wait()
                 writer.write(data)
                 await writer.drain()
-            writer.close()
+        writer.close()
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far = socket.socket()

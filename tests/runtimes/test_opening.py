@@ -65,7 +65,7 @@ def test_fewer_than_zero_threads_are_refused(bundle):
 def test_an_unusable_variant_is_named(tmp_path):
     bundle = make_bundle(tmp_path)
     (bundle.path / "model.onnx").write_bytes(b"not a graph")
-    with pytest.raises(ModelUnusable, match="^variant 'fp32': "):
+    with pytest.raises(ModelUnusable, match=r"^variant 'fp32': "):
         open_runtime(bundle, engine="onnx", device=CPU, threads=1)
 
 
