@@ -93,6 +93,7 @@ async def test_reflection_tells_the_services_and_their_messages(asked, symbol):
     services, described = answers
     assert {service.name for service in services.list_services_response.service} == {
         "convoy.classifier.v1.Classifier",
+        "convoy.classifier.v1.ModelAdmin",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

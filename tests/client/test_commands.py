@@ -182,7 +182,7 @@ def test_no_models_are_said_so(run, canned):
 def test_the_models_as_json(run):
     _, out, _ = run("models", "--json")
     version = {"version": 3, "state": "READY", "reason": "", "labels": []}
-    assert json.loads(out) == {"name": "flowers", "versions": [version]}
+    assert json.loads(out) == {"name": "flowers", "versions": [version], "problem": ""}
 
 
 def test_one_model_in_full(run):
