@@ -201,16 +201,19 @@ class Registry:
     def _sweep(self, name: str) -> None:
         """Retires what neither the policy nor a label wants.
 
-        A READY version is given up only when one that the policy wants is READY, or when the model left the repository.
-        What is LOADING is seen by the sweep after it.
+        An old version that is READY stands in for a wanted one that is not, the highest first, unless the model left
+        the repository. What is LOADING is seen by the sweep after it.
         """
         of, chosen, kept = self._versions.get(name, {}), self._wanted.chosen(name), self._wanted.kept(name)
-        replaced = chosen is None or any(_is_ready(of, number) for number in chosen)
-        for version in list(of.values()):
-            if version.number in kept or version.state is State.LOADING:
-                continue
-            if replaced or version.state is State.UNAVAILABLE:
-                self._retire(name, version)
+        old = {number: version for number, version in of.items() if number not in kept}
+        for version in old.values():
+            if version.state is State.UNAVAILABLE:
+                self._forget(name, version)
+        ready = sorted((number for number in old if _is_ready(of, number)), reverse=True)
+        stand_ins = 0 if chosen is None else sum(not _is_ready(of, number) for number in chosen)
+        if chosen is None or chosen:
+            for number in ready[stand_ins:]:
+                self._retire(name, old[number])
 
     def _retire(self, name: str, version: ModelVersion) -> None:
         if version.servable is None:

@@ -47,6 +47,19 @@ async def test_the_latest_two_follow_what_is_published(tmp_path):
     await watched.registry.close()
 
 
+async def test_an_old_version_stands_in_for_a_new_one_that_fails(tmp_path):
+    watched = Watched(tmp_path, version_policy="latest:2")
+    publish(watched, 1, 2)
+    await watched.follow()
+    make_bundle(tmp_path, version=3, corrupt_golden=True)
+    await watched.follow()
+    assert watched.states() == {1: READY, 2: READY, 3: State.UNAVAILABLE}
+    publish(watched, 4)
+    await watched.follow()
+    await until(lambda: watched.states() == {2: READY, 3: State.UNAVAILABLE, 4: READY})
+    await watched.registry.close()
+
+
 async def test_a_model_s_own_policy_wins_and_may_change(watched):
     publish(watched, 1, 2, 3)
     make_bundle(watched.folder, "other", version=1)
