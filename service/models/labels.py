@@ -39,6 +39,7 @@ class Labels:
         self._declared: _Table = {}
         self._declared_at: _Table = {}
         self._changing = asyncio.Lock()
+        self._leaving: tuple[str, int | None] = ("", None)
         self._changes: set[asyncio.Task[int | None]] = set()
 
     def of(self, model: str) -> Mapping[str, int]:
@@ -46,8 +47,12 @@ class Labels:
         return self._set.get(model, {}) | self._declared_at.get(model, {})
 
     def wanted(self, model: str) -> frozenset[int]:
-        """The versions that are kept loaded for a label: what it points to, and what it is to move to."""
-        return frozenset(self.of(model).values()) | frozenset(self._declared.get(model, {}).values())
+        """The versions that are kept loaded for a label: what it points to, is to move to, or may yet return to."""
+        wanted = {*self.of(model).values(), *self._declared.get(model, {}).values()}
+        leaving, version = self._leaving
+        if leaving == model and version is not None:
+            wanted.add(version)
+        return frozenset(wanted)
 
     def declare(self, model: str, labels: Mapping[str, int]) -> None:
         """Takes what the model's file says; `settle` moves the labels there."""
@@ -99,20 +104,23 @@ class Labels:
         return await asyncio.shield(task)
 
     async def _change(self, model: str, label: str, version: int | None, check: Callable[[], None]) -> int | None:
-        """Memory first, so that the version isn't unloaded while the file is written; taken back where that fails."""
+        """Memory first, so that nothing is unloaded while the file is written; taken back where that fails."""
         if label in self._declared.get(model, {}):
             raise LabelRefused(f"label {label!r} of model {model!r} is declared in its convoy.toml; change it there")
         check()
         before = self._set.get(model, {}).get(label)
+        self._leaving = (model, before)
         self._point(model, label, version)
-        if self._file is not None:
-            try:
+        try:
+            if self._file is not None:
                 await asyncio.to_thread(_keep, self._file, _text(self._set))
-            except OSError as error:
-                self._point(model, label, before)
-                raise ServiceError(
-                    f"the labels can't be kept in {self._file}: {error.strerror}; label {label!r} was not moved"
-                ) from error
+        except OSError as error:
+            self._point(model, label, before)
+            raise ServiceError(
+                f"the labels can't be kept in {self._file}: {error.strerror}; label {label!r} was not moved"
+            ) from error
+        finally:
+            self._leaving = ("", None)
         return before
 
     def _point(self, model: str, label: str, version: int | None) -> None:

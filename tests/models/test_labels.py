@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from servers import leased, until
 from watched import Watched
 
 from service.errors import LabelRefused, ModelNotFound, ModelNotReady, RequestInvalid, ServiceError, SettingsError
+from service.models import labels
 from service.models.labels import STATE_FILE, Labels
 from service.models.registry import Registry
 from service.models.version import ModelQuery, State
@@ -151,6 +153,33 @@ async def test_a_label_that_can_not_be_kept_is_not_moved(tmp_path):
     with pytest.raises(ServiceError, match=r"can't be kept in .*No such file or directory; label 'stable' was not"):
         await watched.registry.set_label("tiny", "stable", 1)
     assert watched.registry.labels("tiny") == {}
+    await watched.registry.close()
+
+
+async def test_a_version_that_a_label_may_return_to_is_not_unloaded_meanwhile(tmp_path, monkeypatch):
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def keep(*_arguments: object) -> None:
+        begun.release()
+        go_on.wait()
+        raise OSError(28, "No space left on device")
+
+    models = tmp_path / "models"
+    publish(models, 1)
+    watched = Watched(models, state=tmp_path / "state")
+    await watched.follow()
+    await watched.registry.set_label("tiny", "stable", 1)
+    publish(models, 2)
+    await watched.follow()
+    monkeypatch.setattr(labels, "_keep", keep)
+    moving = asyncio.create_task(watched.registry.set_label("tiny", "stable", 2))
+    await asyncio.to_thread(begun.acquire)
+    await watched.follow()
+    go_on.set()
+    with pytest.raises(ServiceError, match="No space left on device; label 'stable' was not moved"):
+        await moving
+    assert watched.states() == {1: READY, 2: READY}
+    assert answering(watched.registry, STABLE) == 1
     await watched.registry.close()
 
 
