@@ -1,8 +1,8 @@
 """From a version's folder to something that can answer: verify, open, prove, then build the batcher.
 
 The slow part runs in threads and touches nothing of the loop's; what is only read and computed, in the quiet one of
-`service.models.quiet`. A version that does not reproduce its golden samples
-on this hardware is refused with the sample and the difference.
+`service.models.quiet`. A version that does not reproduce its golden samples on this hardware is refused with the sample
+and the difference.
 """
 
 import asyncio
