@@ -50,6 +50,16 @@ class Settings:
     poll_interval: float = _knob(
         2.0, doc="Seconds between two looks at the repository; 0 looks once.", least=0, most=_WEEK
     )
+    version_policy: str = _knob(
+        "latest:1",
+        doc="Versions of a model to load: latest:N, all or specific:N,N; its convoy.toml may say otherwise.",
+    )
+    state: Path | None = _knob(
+        None, doc="Folder of what outlives the process: labels set at run time. None keeps them in memory only."
+    )
+    allow_admin: bool = _knob(
+        False, doc="Lets whoever reaches the gRPC port set and delete version labels (ModelAdmin)."
+    )
     max_connection_age: float = _knob(
         0.0,
         doc="Seconds after which a connection is asked to reconnect, to find new replicas (grpcio); 0: never.",

@@ -6,6 +6,8 @@ ServiceError
   RequestInvalid          the request contradicts the model's signature or a limit
   ModelNotFound           no such model, version or label
   ModelNotReady           it exists but can't answer now: loading, unloading, unavailable, or the server drains
+  LabelRefused            a label can't point where it was told to, or can't be moved at run time
+  NotAllowed              the server was not started so that it may be done
   QueueFull               the model's bounded queue can't take the pictures of this call
   DeadlinePassed          the caller's deadline went by before the last of its pictures was begun
   ModelUnusable           a version can't be opened or does not reproduce its golden samples
@@ -35,6 +37,14 @@ class ModelNotFound(ServiceError):
 
 class ModelNotReady(ServiceError):
     """It exists but can't answer now."""
+
+
+class LabelRefused(ServiceError):
+    """A label can't point where it was told to, or can't be moved at run time."""
+
+
+class NotAllowed(ServiceError):
+    """The server was not started so that it may be done."""
 
 
 class QueueFull(ServiceError):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from service.api import grpcio_transport
+from service.api.admin import AdminServicer
 from service.api.classifier import ClassifierServicer
 from service.api.grpcio_transport import GrpcioTransport
 from service.api.health import Health
@@ -24,7 +25,9 @@ from service.config import Settings
 from service.errors import SettingsError
 from service.inference.dataplane import DataPlane
 from service.models import repository
+from service.models.labels import Labels
 from service.models.loader import Loader, limits
+from service.models.policy import Policy
 from service.models.registry import Registry
 from service.runtimes.devices import Device
 from service.runtimes.opening import check_device
@@ -51,14 +54,21 @@ class Server:
         self.metrics.build(
             version=importlib.metadata.version("convoy-serving"), runtime=settings.runtime, device=settings.device
         )
-        self.models = Registry(Loader(settings, self.metrics), self.metrics, self._changed)
+        self.models = Registry(
+            Loader(settings, self.metrics),
+            self.metrics,
+            self._changed,
+            policy=Policy.parse(settings.version_policy),
+            labels=Labels(settings.state),
+        )
         self.health = Health()
         self._data_plane = DataPlane(
             self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
         )
         self._guard = Guard(self.metrics)
         servicer = ClassifierServicer(self._data_plane, self.models, self._guard)
-        self._grpc = self._transport(grpcio_transport.build(settings, servicer, self.health.servicer))
+        admin = AdminServicer(self.models, self._guard, allowed=settings.allow_admin)
+        self._grpc = self._transport(grpcio_transport.build(settings, servicer, admin, self.health.servicer))
         self.port = self._grpc.port
         self._http = HttpServer(
             settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self.health.problem
@@ -138,8 +148,8 @@ class Server:
             self._failure = failure
             self._stopping.set()
 
-    async def _reconcile(self, published: Sequence[repository.Published]) -> None:
-        await self.models.reconcile(published)
+    async def _reconcile(self, found: Sequence[repository.PublishedModel]) -> None:
+        await self.models.reconcile(found)
         self._scanned = True
         self._changed()
 

@@ -87,13 +87,14 @@ import sys
 sys.modules.update(dict.fromkeys({HEAVY}))
 import convoy
 for name in convoy.__all__: getattr(convoy, name)
-for command in ("classify", "models"):
+for command in ("classify", "models", "label"):
     try: convoy.main([command, "--help"])
     except SystemExit as exited: print(command, exited.code)
 """
     out = python(code)
     assert "classify 0" in out
     assert "models 0" in out
+    assert "label 0" in out
 
 
 @pytest.mark.parametrize("name", convoy.COMMANDS)

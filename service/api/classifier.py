@@ -1,5 +1,6 @@
 """convoy.classifier.v1.Classifier: each method converts, asks, converts back."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ from service.api import encoding, messages
 from service.api.status import Guard
 from service.inference.dataplane import DataPlane
 from service.models.registry import Registry
+from service.models.version import ModelVersion
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -38,7 +40,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
 
     async def _list(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         summaries = [
-            pb.ModelSummary(name=name, versions=map(messages.status, versions))
+            pb.ModelSummary(name=name, versions=self._statuses(name, versions), problem=self._models.problem(name))
             for name, versions in self._models.models().items()
         ]
         return pb.ListModelsResponse(models=summaries)
@@ -46,12 +48,22 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
     async def _get(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
         """A model without a READY version is still shown, with its versions' states and reasons."""
         query = messages.query(request.model)
-        reply = pb.GetModelResponse(model=pb.ModelSpec(name=query.name))
+        problem = self._models.problem(query.name)
+        reply = pb.GetModelResponse(model=pb.ModelSpec(name=query.name), problem=problem)
         versions = self._models.models().get(query.name, ())
-        reply.versions.extend(map(messages.status, versions))
-        if not versions or query.version is not None or query.label is not None or self._models.ready(query.name):
+        reply.versions.extend(self._statuses(query.name, versions))
+        if (
+            not (versions or problem)
+            or query.version is not None
+            or query.label is not None
+            or self._models.ready(query.name)
+        ):
             messages.describe(self._models.find(query), reply)
         return reply
+
+    def _statuses(self, name: str, versions: Sequence[ModelVersion]) -> Iterable[pb.VersionStatus]:
+        labels = self._models.labels(name)
+        return (messages.status(version, labels) for version in versions)
 
 
 def register(servicer: ClassifierServicer, server: grpc.aio.Server) -> None:

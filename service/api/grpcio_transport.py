@@ -9,6 +9,9 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from protos.classifier.v1 import classifier_pb2_grpc
+from service.api import admin
+from service.api.admin import AdminServicer
 from service.api.classifier import SERVICE, ClassifierServicer, register
 from service.api.health import HealthServicer
 from service.config import MEBIBYTE, Settings
@@ -41,12 +44,15 @@ class GrpcioTransport:
         await self._server.stop(grace)
 
 
-def build(settings: Settings, classifier: ClassifierServicer, health: HealthServicer) -> grpc.aio.Server:
+def build(
+    settings: Settings, classifier: ClassifierServicer, models: AdminServicer, health: HealthServicer
+) -> grpc.aio.Server:
     """A server with every servicer and no port yet."""
     server = grpc.aio.server(options=_options(settings))
     register(classifier, server)
+    classifier_pb2_grpc.add_ModelAdminServicer_to_server(models, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (SERVICE, _name(health_pb2, "Health"), reflection.SERVICE_NAME)
+    names = (SERVICE, admin.SERVICE, _name(health_pb2, "Health"), reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     return server
 

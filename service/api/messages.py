@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -71,10 +72,11 @@ def _array(tensor: pb.Tensor, name: str) -> Array:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def status(version: ModelVersion) -> pb.VersionStatus:
-    """A version's state and why it is in it."""
+def status(version: ModelVersion, labels: Mapping[str, int]) -> pb.VersionStatus:
+    """A version's state, why it is in it, and those of the model's labels that point to it."""
     state = pb.VersionStatus.State.Value(version.state.value)
-    return pb.VersionStatus(version=version.number, state=state, reason=version.reason)
+    own = sorted(label for label, number in labels.items() if number == version.number)
+    return pb.VersionStatus(version=version.number, state=state, reason=version.reason, version_labels=own)
 
 
 def tensor_spec(spec: TensorSpec) -> pb.TensorSpec:

@@ -158,14 +158,16 @@ class _Reply:
 
     def leave(self) -> None:
         """The caller left or its deadline passed: nothing more is done for it."""
-        if self._close(grpc.StatusCode.CANCELLED) and self.call is not None:
-            self.call.cancel()
+        call = self.call
+        if self._close(grpc.StatusCode.CANCELLED) and call is not None:
+            call.cancel()
 
     def _close(self, code: grpc.StatusCode) -> bool:
         """Counts the call as over; False where it was before."""
         if self._ended:
             return False
         self._ended = True
+        self.call = None  # reply and call know each other: apart, they and the version go without the collector
         self._transport.forget(self._number)
         self._transport.guard.ended(METHOD, code, self._began)
         return True

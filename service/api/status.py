@@ -36,6 +36,8 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.RequestInvalid: Code.INVALID_ARGUMENT,
     errors.ModelNotFound: Code.NOT_FOUND,
     errors.ModelNotReady: Code.UNAVAILABLE,
+    errors.LabelRefused: Code.FAILED_PRECONDITION,
+    errors.NotAllowed: Code.PERMISSION_DENIED,
     errors.QueueFull: Code.RESOURCE_EXHAUSTED,
     errors.DeadlinePassed: Code.DEADLINE_EXCEEDED,
     errors.ModelUnusable: Code.FAILED_PRECONDITION,

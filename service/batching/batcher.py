@@ -70,6 +70,9 @@ class Batcher:
             entry.fail(ModelNotReady(_UNLOADED))
         self._queue.clear()
         await asyncio.to_thread(self._join)
+        # An instance reports to this batcher: without the circle both go with their last user, buffers and all.
+        self._instances.clear()
+        self._idle.clear()
 
     def _join(self) -> None:
         for instance in self._instances:

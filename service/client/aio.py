@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 import grpc
 
 from protos.classifier.v1 import classifier_pb2 as pb
-from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub
+from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub, ModelAdminStub
 from service.client import channel, messages, pictures
 from service.client.errors import CallCancelled, ImageRejected, translated
 from service.client.pictures import Image, Picture
 from service.client.results import Classification, ModelInfo, ModelSummary
 
 if TYPE_CHECKING:
-    from protos.classifier.v1.classifier_pb2_grpc import ClassifierAsyncStub
+    from protos.classifier.v1.classifier_pb2_grpc import ClassifierAsyncStub, ModelAdminAsyncStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -149,6 +149,23 @@ class AsyncClient:
         request = pb.GetModelRequest(model=messages.model_spec(name, version, version_label))
         return messages.model_info(await self._ask(self._stub().GetModel, request, timeout))
 
+    async def set_version_label(
+        self, model: str, label: str, version: int, *, timeout: float | None = None
+    ) -> int | None:
+        """Points a label at a READY version; gives where it pointed before, None for a new label.
+
+        The server must allow it (--allow-admin), and only the one that answers is told. Raises CallFailed, such as
+        ModelUnusable where the version is not READY.
+        """
+        request = messages.label_request(model, label, version)
+        return messages.moved_from(await self._ask(self._admin().SetVersionLabel, request, timeout))
+
+    async def delete_version_label(self, model: str, label: str, *, timeout: float | None = None) -> int:
+        """Removes a label; gives where it pointed. The server must allow it (--allow-admin). Raises CallFailed."""
+        request = pb.DeleteVersionLabelRequest(model=model, label=label)
+        response = await self._ask(self._admin().DeleteVersionLabel, request, timeout)
+        return response.previous_version
+
     async def close(self) -> None:
         """Ends the connection; calls under way fail with CallCancelled."""
         self._closed = True
@@ -171,6 +188,11 @@ class AsyncClient:
             self._channel = self._endpoint.connect_async()
             self._opened_stub = ClassifierStub(self._channel)
         return self._opened_stub
+
+    def _admin(self) -> "ModelAdminAsyncStub":
+        self._stub()
+        assert self._channel is not None  # noqa: S101 - opened above
+        return ModelAdminStub(self._channel)
 
     async def _ask(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None

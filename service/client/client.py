@@ -12,7 +12,7 @@ from typing import Self, TypeAlias, TypeVar
 import grpc
 
 from protos.classifier.v1 import classifier_pb2 as pb
-from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub
+from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub, ModelAdminStub
 from service.client import channel, messages, pictures
 from service.client.errors import ImageRejected, translated
 from service.client.pictures import Image, Picture
@@ -54,6 +54,7 @@ class Client:
         )
         self._channel = self._endpoint.connect()
         self._stub = ClassifierStub(self._channel)
+        self._admin = ModelAdminStub(self._channel)
 
     def classify(
         self,
@@ -145,6 +146,21 @@ class Client:
         """One model: signature, preprocessing, heads, metrics, runtime. Raises CallFailed, such as ModelNotFound."""
         request = pb.GetModelRequest(model=messages.model_spec(name, version, version_label))
         return messages.model_info(self._ask(self._stub.GetModel, request, timeout))
+
+    def set_version_label(self, model: str, label: str, version: int, *, timeout: float | None = None) -> int | None:
+        """Points a label at a READY version; gives where it pointed before, None for a new label.
+
+        The server must allow it (--allow-admin), and only the one that answers is told. Raises CallFailed, such as
+        ModelUnusable where the version is not READY.
+        """
+        request = messages.label_request(model, label, version)
+        return messages.moved_from(self._ask(self._admin.SetVersionLabel, request, timeout))
+
+    def delete_version_label(self, model: str, label: str, *, timeout: float | None = None) -> int:
+        """Removes a label; gives where it pointed. The server must allow it (--allow-admin). Raises CallFailed."""
+        request = pb.DeleteVersionLabelRequest(model=model, label=label)
+        response = self._ask(self._admin.DeleteVersionLabel, request, timeout)
+        return response.previous_version
 
     def close(self) -> None:
         """Ends the connection; calls under way fail with CallCancelled."""

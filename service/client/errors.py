@@ -122,7 +122,7 @@ _MEANING: dict[grpc.StatusCode, tuple[type[CallFailed], str]] = {
         "{details}; `convoy models --server {server}` shows the versions' states",
     ),
     _Code.UNAUTHENTICATED: (AccessDenied, "access denied: {details}; check the credentials"),
-    _Code.PERMISSION_DENIED: (AccessDenied, "access denied: {details}; check the credentials"),
+    _Code.PERMISSION_DENIED: (AccessDenied, "access denied: {details}"),
     _Code.UNIMPLEMENTED: (WrongServer, "answers, but not as a Convoy classifier ({details}); check the address"),
     _Code.CANCELLED: (CallCancelled, "the call was cancelled, as it is when its client is closed ({details})"),
 }

@@ -73,7 +73,7 @@ def answers(
 
 def model_summaries(response: pb.ListModelsResponse) -> list[ModelSummary]:
     """Every model, in the server's order."""
-    return [ModelSummary(model.name, _versions(model.versions)) for model in response.models]
+    return [ModelSummary(model.name, _versions(model.versions), model.problem) for model in response.models]
 
 
 def model_info(response: pb.GetModelResponse) -> ModelInfo:
@@ -91,7 +91,18 @@ def model_info(response: pb.GetModelResponse) -> ModelInfo:
         heads=tuple(Head(head.name, head.output, head.activation, tuple(head.labels)) for head in response.heads),
         training_metrics=dict(response.training_metrics),
         runtime=response.runtime,
+        problem=response.problem,
     )
+
+
+def label_request(model: str, label: str, version: int) -> pb.SetVersionLabelRequest:
+    """Where a label is to point."""
+    return pb.SetVersionLabelRequest(model=model, label=label, version=version)
+
+
+def moved_from(response: pb.SetVersionLabelResponse) -> int | None:
+    """Where the label pointed before; None for a new one."""
+    return response.previous_version if response.HasField("previous_version") else None
 
 
 def _heads(result: pb.Result) -> dict[str, tuple[ClassScore, ...]]:

@@ -63,10 +63,14 @@ class VersionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """A model of the repository and its versions, ascending."""
+    """A model of the repository and its versions, ascending.
+
+    `problem` says what is wrong with its `convoy.toml`, policy or labels while what it had goes on; empty if nothing.
+    """
 
     name: str
     versions: tuple[VersionStatus, ...]
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class ModelInfo:
     """One model: all its versions, and what `version` of it is, takes and gives.
 
     `training_metrics` were measured when it was trained; `runtime` says what runs it. Where no version is READY,
-    `version` is None and only `versions` tells more.
+    `version` is None and only `versions` and `problem` tell more.
     """
 
     name: str
@@ -117,3 +121,4 @@ class ModelInfo:
     heads: tuple[Head, ...]
     training_metrics: Mapping[str, float]
     runtime: str
+    problem: str = ""

@@ -70,6 +70,9 @@ class Metrics:
             "convoy_model_state", "1 for the state a version is in.", (*version, "state"), registry=self.registry
         )
         self._load = Gauge("convoy_model_load_seconds", "Time from LOADING to READY.", version, registry=self.registry)
+        self._label = Gauge(
+            "convoy_version_label", "The version that a label points to.", ("model", "label"), registry=self.registry
+        )
         self._build = Info(
             "convoy_build", "The release, and the runtime and device that were asked for.", registry=self.registry
         )
@@ -109,6 +112,13 @@ class Metrics:
             self._state.remove(model, str(version), name)
         for gauge in (self._pending, self._load):
             gauge.remove(model, str(version))
+
+    def label(self, model: str, label: str, version: int | None) -> None:
+        """Records where a label points; None for one that is gone."""
+        if version is None:
+            self._label.remove(model, label)
+        else:
+            self._label.labels(model, label).set(version)
 
     def build(self, **facts: str) -> None:
         """Tells the release and the runtime."""

@@ -6,7 +6,6 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,62 +13,17 @@ import numpy as np
 import pytest
 from bundles import golden_pictures, make_bundle
 from expected import scores
-from servers import leased, settings, until
+from servers import leased, until
+from watched import Watched
 
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
 from service.errors import DeviceUnavailable, ModelNotFound, ModelNotReady, ModelUnusable
 from service.inference.dataplane import DataPlane
 from service.inference.values import Request
-from service.models import repository
-from service.models.loader import Loader
-from service.models.registry import Registry
-from service.models.version import ModelQuery, Servable, State
-from service.telemetry.metrics import Metrics
+from service.models.version import ModelQuery, State
 
 TINY = ModelQuery("tiny")
-
-
-class Watched:
-    """A registry over real files; `history` has every state a version was in, `loads` every folder that was opened."""
-
-    def __init__(self, folder: Path, **others: object) -> None:
-        self.folder = folder
-        self.metrics = Metrics()
-        self.history: list[tuple[str, int, State]] = []
-        self.loads: list[Path] = []
-        self.before_load: Callable[[Path], Awaitable[None]] | None = None
-        self._loader = Loader(settings(folder, **others), self.metrics)
-        self.registry = Registry(self, self.metrics, self._changed)  # type: ignore[arg-type]
-
-    async def load(self, path: Path) -> Servable:
-        self.loads.append(path)
-        if self.before_load:
-            await self.before_load(path)
-        return await self._loader.load(path)
-
-    async def follow(self) -> None:
-        await self.registry.reconcile(repository.scan(self.folder))
-
-    def states(self, name: str = "tiny") -> dict[int, State]:
-        return {version.number: version.state for version in self.registry.models().get(name, ())}
-
-    def reason(self, number: int) -> str:
-        return next(each.reason for each in self.registry.models()["tiny"] if each.number == number)
-
-    def _changed(self) -> None:
-        for versions in self.registry.models().values():
-            for version in versions:
-                entry = (version.name, version.number, version.state)
-                if entry not in self.history:
-                    self.history.append(entry)
-
-
-@pytest.fixture
-async def watched(tmp_path) -> AsyncIterator[Watched]:
-    watched = Watched(tmp_path)
-    yield watched
-    await watched.registry.close()
 
 
 def append(path: Path) -> None:
@@ -272,7 +226,7 @@ async def test_a_device_that_is_absent_is_a_start_up_mistake(tmp_path):
         (ModelQuery("tin"), "model 'tin' is not in the repository; it holds: tiny"),
         (ModelQuery("tiny", version=3), "model 'tiny' has no version 3; it has: 1 READY"),
         (ModelQuery("tiny", version=-1), "model 'tiny' has no version -1; it has: 1 READY"),
-        (ModelQuery("tiny", label="stable"), "model 'tiny' has no version label 'stable'"),
+        (ModelQuery("tiny", label="stable"), "model 'tiny' has no version label 'stable'; it has: none"),
     ],
 )
 async def test_what_is_not_there_is_told_with_what_is(watched, query, sentence):

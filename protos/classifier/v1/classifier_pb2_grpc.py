@@ -184,3 +184,125 @@ class Classifier(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ModelAdminStub(object):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.SetVersionLabel = channel.unary_unary(
+                '/convoy.classifier.v1.ModelAdmin/SetVersionLabel',
+                request_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelRequest.SerializeToString,
+                response_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelResponse.FromString,
+                _registered_method=True)
+        self.DeleteVersionLabel = channel.unary_unary(
+                '/convoy.classifier.v1.ModelAdmin/DeleteVersionLabel',
+                request_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelRequest.SerializeToString,
+                response_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelResponse.FromString,
+                _registered_method=True)
+
+
+class ModelAdminServicer(object):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    def SetVersionLabel(self, request, context):
+        """Points a label at a READY version, which is then kept loaded until no label points to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVersionLabel(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ModelAdminServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'SetVersionLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetVersionLabel,
+                    request_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelRequest.FromString,
+                    response_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelResponse.SerializeToString,
+            ),
+            'DeleteVersionLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVersionLabel,
+                    request_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelRequest.FromString,
+                    response_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'convoy.classifier.v1.ModelAdmin', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('convoy.classifier.v1.ModelAdmin', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ModelAdmin(object):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    @staticmethod
+    def SetVersionLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/convoy.classifier.v1.ModelAdmin/SetVersionLabel',
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelRequest.SerializeToString,
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVersionLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/convoy.classifier.v1.ModelAdmin/DeleteVersionLabel',
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelRequest.SerializeToString,
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -74,3 +74,49 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
         """One model: versions, signature, preprocessing, heads with their labels, metrics of its training."""
 
 def add_ClassifierServicer_to_server(servicer: ClassifierServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class ModelAdminStub:
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ModelAdminAsyncStub: ...
+    SetVersionLabel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.SetVersionLabelRequest, _classifier_pb2.SetVersionLabelResponse]
+    """Points a label at a READY version, which is then kept loaded until no label points to it."""
+    DeleteVersionLabel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.DeleteVersionLabelRequest, _classifier_pb2.DeleteVersionLabelResponse]
+
+@_typing.type_check_only
+class ModelAdminAsyncStub(ModelAdminStub):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    SetVersionLabel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.SetVersionLabelRequest, _classifier_pb2.SetVersionLabelResponse]  # type: ignore[assignment]
+    """Points a label at a READY version, which is then kept loaded until no label points to it."""
+    DeleteVersionLabel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.DeleteVersionLabelRequest, _classifier_pb2.DeleteVersionLabelResponse]  # type: ignore[assignment]
+
+class ModelAdminServicer(metaclass=_abc_1.ABCMeta):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    @_abc_1.abstractmethod
+    def SetVersionLabel(
+        self,
+        request: _classifier_pb2.SetVersionLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.SetVersionLabelResponse, _abc.Awaitable[_classifier_pb2.SetVersionLabelResponse]]:
+        """Points a label at a READY version, which is then kept loaded until no label points to it."""
+
+    @_abc_1.abstractmethod
+    def DeleteVersionLabel(
+        self,
+        request: _classifier_pb2.DeleteVersionLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.DeleteVersionLabelResponse, _abc.Awaitable[_classifier_pb2.DeleteVersionLabelResponse]]: ...
+
+def add_ModelAdminServicer_to_server(servicer: ModelAdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
