@@ -9,6 +9,7 @@ import asyncio
 import shutil
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.api import encoding, messages
 from service.api.classifier import SERVICE
-from service.api.status import Guard, outcome
+from service.api.status import Guard, outcome, trailers
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelNotReady, RequestInvalid, SettingsError
 from service.inference.dataplane import Call, DataPlane
@@ -142,12 +143,12 @@ class _Reply:
                 self._transport.front.respond(self._number, payload)
 
     def failed(self, error: Exception) -> None:
-        self.end(*outcome(METHOD, error))
+        self.end(*outcome(METHOD, error), trailers(error))
 
-    def end(self, code: grpc.StatusCode, sentence: str) -> None:
-        """Ends the call with a status."""
+    def end(self, code: grpc.StatusCode, sentence: str, metadata: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Ends the call with a status and trailing metadata."""
         if self._close(code):
-            self._transport.front.fail(self._number, code.value[0], sentence)
+            self._transport.front.fail(self._number, code.value[0], sentence, metadata or None)
 
     def leave(self) -> None:
         """The caller left or its deadline passed: nothing more is done for it."""

@@ -6,6 +6,7 @@ on this hardware is refused with the sample and the difference.
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bundle import store
@@ -13,6 +14,7 @@ from bundle.errors import BundleError
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
 from service.batching.batcher import Batcher
+from service.batching.instances import Renewal
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelUnusable
 from service.models import golden
@@ -44,8 +46,14 @@ class Loader:
         opened = await asyncio.to_thread(self._open, path)
         bundle, settings = opened.bundle, self._settings
         metrics = self._metrics.version(bundle.name, bundle.version)
-        ranked = [RankedRuntime(runtime, bundle.manifest.heads) for runtime in opened.runtimes]
-        batcher = Batcher(ranked, bundle.manifest.signature, max_batch_size=settings.max_batch_size, metrics=metrics)
+        batcher = Batcher(
+            opened.runtimes,
+            bundle.manifest.signature,
+            max_batch_size=settings.max_batch_size,
+            metrics=metrics,
+            timeout=settings.batch_timeout,
+            renewal=Renewal(open=partial(self._proved, bundle), prove=partial(self._prove, bundle)),
+        )
         count = f"{len(opened.runtimes)} x " if len(opened.runtimes) > 1 else ""
         runs_on = f"{count}{opened.runtimes[0].info}"
         servable = Servable(bundle, opened.labels, batcher, metrics, runs_on=runs_on, max_pending=settings.max_pending)
@@ -62,17 +70,26 @@ class Loader:
         runtimes: list[Runtime] = []
         try:
             for _ in range(self._settings.instances):
-                runtimes.append(self._runtime(bundle))
-                golden.prove(runtimes[-1], bundle, self._settings.max_batch_size)
+                runtimes.append(self._proved(bundle))  # noqa: PERF401 - those opened are known when the next one fails
         except BaseException:
             for runtime in runtimes:
                 runtime.close()
             raise
         return _Opened(bundle, labels, runtimes)
 
-    def _runtime(self, bundle: Bundle) -> Runtime:
+    def _proved(self, bundle: Bundle) -> Runtime:
+        """Opens a runtime that reproduces the golden samples and ranks."""
         settings = self._settings
-        return open_runtime(bundle, engine=settings.runtime, device=self._device, threads=settings.threads)
+        runtime = open_runtime(bundle, engine=settings.runtime, device=self._device, threads=settings.threads)
+        try:
+            self._prove(bundle, runtime)
+        except BaseException:
+            runtime.close()
+            raise
+        return RankedRuntime(runtime, bundle.manifest.heads)
+
+    def _prove(self, bundle: Bundle, runtime: Runtime) -> None:
+        golden.prove(runtime, bundle, self._settings.max_batch_size)
 
 
 def limits(settings: Settings) -> Limits:

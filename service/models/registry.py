@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from service.errors import ModelNotFound, ModelNotReady, ServiceError, SettingsError
@@ -88,8 +89,8 @@ class Registry:
     async def _ensure(self, published: Published) -> None:
         of = self._versions.setdefault(published.name, {})
         known = of.get(published.version)
-        if known is not None and known.state is not State.UNAVAILABLE:
-            return
+        if known is not None and (known.state is not State.UNAVAILABLE or known.servable is not None):
+            return  # UNAVAILABLE with a servable: its batcher tries to get a runtime again
         now = await asyncio.to_thread(stamp, published.path)
         if known is not None and self._failed.get(published.path) == now:
             return
@@ -108,7 +109,18 @@ class Registry:
             return
         seconds = time.monotonic() - began
         self._metrics.loaded(version.name, version.number, seconds)
+        version.servable.batcher.changed = partial(self._runtimes_changed, version, version.servable)
         self._move(version, State.READY, runs_on=version.servable.runs_on, seconds=round(seconds, 3))
+
+    def _runtimes_changed(self, version: ModelVersion, servable: Servable) -> None:
+        """A version none of whose instances works is not READY until one does again."""
+        batcher = servable.batcher
+        if version.state is State.UNLOADING:
+            return
+        lost = State.LOADING if batcher.renewing else State.UNAVAILABLE
+        state = lost if batcher.problem else State.READY
+        if (state, batcher.problem) != (version.state, version.reason):
+            self._move(version, state, batcher.problem)
 
     def _replaced(self, version: ModelVersion, wanted: Sequence[Published]) -> bool:
         """A READY version is given up only when another is READY, or when the model left the repository."""
@@ -117,12 +129,12 @@ class Registry:
         heirs = [published.version for published in wanted if published.name == version.name]
         of = self._versions[version.name]
         ready = any(heir in of and of[heir].state is State.READY for heir in heirs)
-        return version.state is not State.READY or not heirs or ready
+        return version.servable is None or not heirs or ready
 
     def _retire(self, name: str, version: ModelVersion) -> None:
         if version.servable is None:
             self._forget(name, version)
-        elif version.state is State.READY:
+        elif version.state is not State.UNLOADING:
             self._move(version, State.UNLOADING)
             task = asyncio.get_running_loop().create_task(self._unload(name, version, version.servable))
             self._unloading.add(task)

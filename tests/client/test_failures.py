@@ -100,6 +100,9 @@ def test_no_code_is_without_an_error():
         def details(self):
             return None
 
+        def trailing_metadata(self):
+            return None
+
     for code in Code:
         error = errors.from_rpc(Failed(code), "here:1", 1.0)
         assert "{" not in str(error), code
@@ -195,6 +198,7 @@ async def test_tls_with_the_certificate_that_signed_the_server(connect, canned, 
     [
         convoy.ImageRejected("cat.jpg", "truncated", "INVALID_ARGUMENT"),
         convoy.Overloaded("here:1", "queue full"),
+        convoy.Overloaded("here:1", "queue full", 0.25),
         convoy.CallCancelled("here:1"),
     ],
 )
