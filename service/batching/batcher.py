@@ -114,12 +114,15 @@ class Batcher:
 
         What can begin at once is never refused: it is what the estimate learns from.
         """
-        if deadline == math.inf or not self.estimate.known:
-            return
-        ahead = self._waiting.ahead(priority)
-        if self._instances.idle and not ahead:
+        if deadline == math.inf:
             return
         now = time.monotonic()
+        ahead = self._waiting.ahead(priority)
+        # Nearly all calls have time enough for every batch to take the longest there is; only the others are reckoned.
+        if deadline - now > (2 + (ahead + count) / self.max_batch_size) * self.estimate.longest:
+            return
+        if not self.estimate.known or (self._instances.idle and not ahead):
+            return
         wait, run = self._seconds(ahead, count, now)
         if 0 < deadline - now < wait + run:
             raise CannotMeetDeadline(deadline - now, wait, run, max(wait, LEAST_RETRY_SECONDS))
@@ -154,11 +157,13 @@ class Batcher:
     def _finish(self, began: float, pieces: Sequence[Piece]) -> None:
         """Gives the instance its next batch first, then answers this one."""
         self._dispatch()
-        self._metrics.batch_size.observe(sum(part.count for piece in pieces for part in piece.slices))
+        rows = 0
         for piece in pieces:
-            self._answer(began, piece)
+            rows += self._answer(began, piece)
+        self._metrics.batch_size.observe(rows)
 
-    def _answer(self, began: float, piece: Piece) -> None:
+    def _answer(self, began: float, piece: Piece) -> int:
+        """Answers those that were run together; gives their rows."""
         self._metrics.compute.observe(piece.seconds)
         begin = 0
         for part in piece.slices:
@@ -175,6 +180,7 @@ class Batcher:
             begin += part.count
         if piece.error is None:
             self.estimate.observe(begin, piece.seconds)
+        return begin
 
     def _instances_changed(self) -> None:
         """Whoever waits while nothing works is told to ask elsewhere, rather than to wait for what may never come."""

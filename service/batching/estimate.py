@@ -14,9 +14,10 @@ STALE: Final = 64
 
 
 class Estimate:
-    """Seconds by rows; 0 while nothing is known."""
+    """Seconds by rows; 0 while nothing is known. `longest` is no less than any of them."""
 
     def __init__(self) -> None:
+        self.longest = 0.0
         self._seconds: dict[int, float] = {}
         self._last: dict[int, int] = {}
         self._runs = 0
@@ -29,11 +30,14 @@ class Estimate:
     def observe(self, rows: int, seconds: float) -> None:
         """Learns from one run."""
         bucket = (rows - 1).bit_length()
-        self._runs += 1
+        runs = self._runs = self._runs + 1
         old = self._seconds.get(bucket)
-        fresh = old is None or self._runs - self._last[bucket] > STALE
-        self._seconds[bucket] = seconds if old is None or fresh else old + WEIGHT * (seconds - old)
-        self._last[bucket] = self._runs
+        if old is not None and runs - self._last[bucket] <= STALE:
+            seconds = old + WEIGHT * (seconds - old)
+        self._seconds[bucket] = seconds
+        self._last[bucket] = runs
+        if runs >= ENOUGH:
+            self.longest = max(self._seconds.values())
 
     def seconds(self, rows: int) -> float:
         """How long a run of so many rows takes."""

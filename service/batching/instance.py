@@ -117,8 +117,10 @@ class Instance:
         pieces: list[Piece] = []
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
+            if self._abandoned:  # the callers have been answered, and nobody looks at the pieces
+                break
             piece = self._run(half, logging.DEBUG)
-            again = piece.error is not None and len(half) > 1 and not self._abandoned
+            again = piece.error is not None and len(half) > 1
             pieces += self._halves(half) if again else [piece]
         return pieces
 

@@ -17,6 +17,8 @@ from service.errors import DeadlinePassed
 PATIENCE: Final = 7
 SHARE: Final = 4  # the batch whose turn it is gives one row in so many
 
+_JOBS: Final = Priority.BATCH  # a member is looked up in several steps, and this is asked for every call
+
 
 class _Queue:
     """The entries of one class in arrival order; `rows` counts those that nobody has taken and somebody waits for."""
@@ -78,18 +80,18 @@ class Waiting:
 
     def push(self, entry: Entry) -> None:
         """Puts an entry at the end of its class."""
-        queue = self._interactive if entry.priority is Priority.INTERACTIVE else self._jobs
+        queue = self._jobs if entry.priority is _JOBS else self._interactive
         queue.entries.append(entry)
         queue.rows += entry.count
 
     def leave(self, entry: Entry) -> None:
         """Forgets the rows of an entry whose caller left, unless they were taken."""
-        (self._interactive if entry.priority is Priority.INTERACTIVE else self._jobs).leave(entry)
+        (self._jobs if entry.priority is _JOBS else self._interactive).leave(entry)
 
     def ahead(self, priority: Priority) -> int:
         """The rows that go before those that would come now with this priority."""
         interactive = self._interactive.rows
-        return interactive if priority is Priority.INTERACTIVE else interactive + self._jobs.rows
+        return interactive + self._jobs.rows if priority is _JOBS else interactive
 
     def form(self) -> list[Slice]:
         """The next batch; empty where nobody waits."""

@@ -10,7 +10,6 @@ from service.api import status
 from service.api.status import CODES, Guard
 from service.telemetry.metrics import Metrics
 
-
 SPECIAL = {
     errors.QueueFull: errors.QueueFull("m", 1, 2, 3, 2.5),
     errors.CannotMeetDeadline: errors.CannotMeetDeadline(1.0, 2.5, 0.1, 2.5),
