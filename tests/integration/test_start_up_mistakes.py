@@ -76,5 +76,5 @@ def test_a_file_with_an_unknown_key(repository, tmp_path):
     (tmp_path / "convoy.toml").write_text("prot = 8500\n")
     sentence = mistake(*arguments(repository, "--config", str(tmp_path / "convoy.toml")))
     assert sentence.startswith(
-        f"convoy serve: --config {tmp_path / 'convoy.toml'} sets ['prot']; the settings are ['device',"
+        f"convoy serve: --config {tmp_path / 'convoy.toml'} sets ['prot']; the settings are ['batch_timeout',"
     )
