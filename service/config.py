@@ -41,6 +41,9 @@ class Settings:
     threads: int = _knob(0, doc="CPU threads of one inference; 0 means all cores.", least=0)
     instances: int = _knob(1, doc="Copies of each model that run side by side.", least=1)
     max_batch_size: int = _knob(32, doc="Pictures in one run of a model, at most.", least=1)
+    batch_timeout: float = _knob(
+        30.0, doc="Seconds of one run after which the runtime is taken to hang and is replaced.", least=0.01
+    )
     max_pending: int = _knob(4096, doc="Pictures accepted and not yet answered, for each model.", least=1)
     max_images_per_call: int = _knob(1024, doc="Pictures in one call.", least=1)
     max_message_mb: int = _knob(64, doc="Size of one request in MiB.", least=1, most=2047)

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.api import encoding, messages
 from service.api.classifier import SERVICE
-from service.api.status import Guard, outcome
+from service.api.status import Guard, outcome, trailers
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelNotReady, RequestInvalid, SettingsError
 from service.inference.dataplane import Call, DataPlane
@@ -149,12 +150,12 @@ class _Reply:
                 self._transport.front.respond(self._number, payload)
 
     def failed(self, error: Exception) -> None:
-        self.end(*outcome(METHOD, error))
+        self.end(*outcome(METHOD, error), trailers(error))
 
-    def end(self, code: grpc.StatusCode, sentence: str) -> None:
-        """Ends the call with a status."""
+    def end(self, code: grpc.StatusCode, sentence: str, metadata: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Ends the call with a status and trailing metadata."""
         if self._close(code):
-            self._transport.front.fail(self._number, code.value[0], sentence)
+            self._transport.front.fail(self._number, code.value[0], sentence, metadata or None)
 
     def leave(self) -> None:
         """The caller left or its deadline passed: nothing more is done for it."""

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf import any_pb2
 
+from protos.rpc.v1 import status_pb2 as rpc
 from service import errors
 from service.telemetry.metrics import Metrics
 
@@ -32,6 +34,8 @@ LOOKS = 50
 # gRPC sends the sentence as one percent-encoded header, and clients refuse headers that are over 8 KiB in all.
 MOST_CHARACTERS = 800
 
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+
 CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.RequestInvalid: Code.INVALID_ARGUMENT,
     errors.ModelNotFound: Code.NOT_FOUND,
@@ -39,6 +43,7 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.LabelRefused: Code.FAILED_PRECONDITION,
     errors.NotAllowed: Code.PERMISSION_DENIED,
     errors.QueueFull: Code.RESOURCE_EXHAUSTED,
+    errors.CannotMeetDeadline: Code.RESOURCE_EXHAUSTED,
     errors.DeadlinePassed: Code.DEADLINE_EXCEEDED,
     errors.ModelUnusable: Code.FAILED_PRECONDITION,
     errors.RuntimeFailed: Code.INTERNAL,
@@ -51,6 +56,18 @@ def outcome(method: str, error: BaseException) -> tuple[grpc.StatusCode, str]:
         return CODES.get(type(error), Code.INTERNAL), _cut(str(error))
     log.error("call failed", extra={"method": method}, exc_info=error)
     return Code.INTERNAL, f"{method} failed inside the server; its log has the details"
+
+
+def trailers(error: BaseException) -> tuple[tuple[str, bytes], ...]:
+    """The metadata that ends a call beside its status: when to try again, for those who know google.rpc.RetryInfo."""
+    if not isinstance(error, errors.QueueFull | errors.CannotMeetDeadline):
+        return ()
+    code, sentence = outcome("", error)
+    retry = rpc.RetryInfo()
+    retry.retry_delay.FromNanoseconds(round(error.retry_after * 1e9))
+    detail = any_pb2.Any(type_url=RETRY_INFO, value=retry.SerializeToString())
+    status = rpc.Status(code=code.value[0], message=sentence, details=[detail])
+    return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
 class Guard:
@@ -101,6 +118,7 @@ class Guard:
             reply.close()
             return await context.abort(*outcome(method, error))
         code, message = Code.OK, ""
+        metadata: tuple[tuple[str, bytes], ...] = ()
         try:
             return await reply
         except asyncio.CancelledError:
@@ -108,9 +126,10 @@ class Guard:
             raise
         except Exception as error:
             code, message = outcome(method, error)
+            metadata = trailers(error)
         finally:
             self.ended(method, code, began)
-        return await context.abort(code, message)
+        return await context.abort(code, message, metadata)
 
 
 def _cut(sentence: str) -> str:

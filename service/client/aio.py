@@ -45,6 +45,7 @@ class AsyncClient:
         root_certificates: str | os.PathLike[str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = channel.DEFAULT_MESSAGE_BYTES,
+        priority: channel.Priority = "interactive",
     ) -> None:
         self._endpoint = channel.endpoint(
             server,
@@ -53,6 +54,7 @@ class AsyncClient:
             root_certificates=root_certificates,
             credentials=credentials,
             max_message_bytes=max_message_bytes,
+            priority=priority,
         )
         self._channel: grpc.aio.Channel | None = None
         self._opened_stub: ClassifierAsyncStub | None = None
@@ -73,7 +75,7 @@ class AsyncClient:
         Without `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5
         classes a head. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
         """
-        question = messages.question(model, version, version_label, top_k)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
         picture = pictures.look(image, "image", self._endpoint.largest_picture)
         if picture.refusal:
             raise picture.refusal
@@ -128,7 +130,7 @@ class AsyncClient:
         before anything is sent; it is read when its call is made. A call that fails (CallFailed) ends the stream and
         cancels those after it; the answers before it have been given.
         """
-        question = messages.question(model, version, version_label, top_k)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
         at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
         return self._stream(question, images, images_per_call, at_once, self._endpoint.seconds(timeout))
 

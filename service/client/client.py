@@ -31,7 +31,8 @@ class Client:
     call may take, retries included. With `wait_for_ready` a call waits for a server that is not up yet instead of
     failing after the retries. `root_certificates` is the PEM file to check the server's certificate against;
     `credentials` are gRPC channel credentials for everything else, such as mutual TLS. `max_message_bytes` should be
-    the server's limit. Raises ValueError or OSError for terms that can't be used; nothing is connected yet.
+    the server's limit. With `priority` "batch", for jobs, pictures give way to those of interactive callers. Raises
+    ValueError or OSError for terms that can't be used; nothing is connected yet.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Client:
         root_certificates: str | os.PathLike[str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = channel.DEFAULT_MESSAGE_BYTES,
+        priority: channel.Priority = "interactive",
     ) -> None:
         self._endpoint = channel.endpoint(
             server,
@@ -51,6 +53,7 @@ class Client:
             root_certificates=root_certificates,
             credentials=credentials,
             max_message_bytes=max_message_bytes,
+            priority=priority,
         )
         self._channel = self._endpoint.connect()
         self._stub = ClassifierStub(self._channel)
@@ -71,7 +74,7 @@ class Client:
         Without `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5
         classes a head. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
         """
-        question = messages.question(model, version, version_label, top_k)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
         picture = pictures.look(image, "image", self._endpoint.largest_picture)
         if picture.refusal:
             raise picture.refusal
@@ -126,7 +129,7 @@ class Client:
         call is made. A call that fails (CallFailed) ends the stream and cancels those after it; the answers before it
         have been given.
         """
-        question = messages.question(model, version, version_label, top_k)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
         groups = pictures.planned(images, self._endpoint.largest_picture, images_per_call)
         at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
         return self._stream(question, groups, self._endpoint.seconds(timeout), at_once)

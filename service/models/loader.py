@@ -9,6 +9,7 @@ import asyncio
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from bundle.errors import BundleError, BundleInvalid
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
 from service.batching.batcher import Batcher
+from service.batching.instances import Renewal
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelUnusable
 from service.models import golden
@@ -52,8 +54,14 @@ class Loader:
         opened = await self._open(path)
         bundle, settings = opened.bundle, self._settings
         metrics = self._metrics.version(bundle.name, bundle.version)
-        ranked = [RankedRuntime(runtime, bundle.manifest.heads) for runtime in opened.runtimes]
-        batcher = Batcher(ranked, bundle.manifest.signature, max_batch_size=settings.max_batch_size, metrics=metrics)
+        batcher = Batcher(
+            opened.runtimes,
+            bundle.manifest.signature,
+            max_batch_size=settings.max_batch_size,
+            metrics=metrics,
+            timeout=settings.batch_timeout,
+            renewal=Renewal(open=partial(self._renewed, bundle), prove=partial(self._prove, bundle)),
+        )
         count = f"{len(opened.runtimes)} x " if len(opened.runtimes) > 1 else ""
         runs_on = f"{count}{opened.runtimes[0].info}"
         servable = Servable(bundle, opened.labels, batcher, metrics, runs_on=runs_on, max_pending=settings.max_pending)
@@ -67,8 +75,9 @@ class Loader:
         runtimes: list[Runtime] = []
         try:
             for _ in range(self._settings.instances):
-                runtimes.append(await asyncio.to_thread(self._runtime, bundle))
-                await self._quietly(golden.prove, runtimes[-1], bundle, self._settings.max_batch_size)
+                runtime = await asyncio.to_thread(self._runtime, bundle)
+                runtimes.append(RankedRuntime(runtime, bundle.manifest.heads))
+                await self._quietly(self._prove, bundle, runtime)
         except BaseException:
             for runtime in runtimes:
                 runtime.close()
@@ -81,6 +90,19 @@ class Loader:
     def _runtime(self, bundle: Bundle) -> Runtime:
         settings = self._settings
         return open_runtime(bundle, engine=settings.runtime, device=self._device, threads=settings.threads)
+
+    def _renewed(self, bundle: Bundle) -> Runtime:
+        """A runtime in the place of a lost one: it reproduces the golden samples, and ranks."""
+        runtime = self._runtime(bundle)
+        try:
+            self._prove(bundle, runtime)
+        except BaseException:
+            runtime.close()
+            raise
+        return RankedRuntime(runtime, bundle.manifest.heads)
+
+    def _prove(self, bundle: Bundle, runtime: Runtime) -> None:
+        golden.prove(runtime, bundle, self._settings.max_batch_size)
 
 
 def _read(path: Path) -> tuple[Bundle, dict[str, tuple[str, ...]]]:

@@ -93,8 +93,7 @@ class Registry:
         if query.version is not None:
             return self._ready_version(of, query.name, query.version)
         because = self.problem(query.name) if not of else _states(of)
-        hopeless = bool(of) and all(version.state is State.UNAVAILABLE for version in of.values())
-        kind = ModelUnusable if hopeless else ModelNotReady
+        kind = ModelUnusable if of and all(map(_hopeless, of.values())) else ModelNotReady
         raise kind(f"model {query.name!r} has no READY version: {because}")
 
     async def reconcile(self, found: Sequence[PublishedModel]) -> None:
@@ -177,15 +176,15 @@ class Registry:
             raise ModelNotFound(f"model {name!r} has no version {number}; it has: {_states(of)}")
         if version.state is not State.READY:
             because = f": {version.reason}" if version.reason else ""
-            kind = ModelUnusable if version.state is State.UNAVAILABLE else ModelNotReady
+            kind = ModelUnusable if _hopeless(version) else ModelNotReady
             raise kind(f"version {number} of model {name!r} is {version.state}{because}")
         return version
 
     async def _ensure(self, name: str, number: int, path: Path) -> None:
         of = self._versions.setdefault(name, {})
         known = of.get(number)
-        if known is not None and known.state is not State.UNAVAILABLE:
-            return
+        if known is not None and (known.state is not State.UNAVAILABLE or known.servable is not None):
+            return  # UNAVAILABLE with a servable: its batcher tries to get a runtime again
         now = await asyncio.to_thread(stamp, path)
         if known is not None and self._failed.get(path) == now:
             return
@@ -206,7 +205,18 @@ class Registry:
             return
         seconds = time.monotonic() - began
         self._metrics.loaded(version.name, version.number, seconds)
+        version.servable.batcher.changed = partial(self._runtimes_changed, version, version.servable)
         self._move(version, State.READY, runs_on=version.servable.runs_on, seconds=round(seconds, 3))
+
+    def _runtimes_changed(self, version: ModelVersion, servable: Servable) -> None:
+        """A version none of whose instances works is not READY until one does again."""
+        batcher = servable.batcher
+        if version.state is State.UNLOADING:
+            return
+        lost = State.LOADING if batcher.renewing else State.UNAVAILABLE
+        state = lost if batcher.problem else State.READY
+        if (state, batcher.problem) != (version.state, version.reason):
+            self._move(version, state, batcher.problem)
 
     def _label_moved(self, name: str) -> None:
         self._wanted.tell_labels(name)
@@ -215,24 +225,25 @@ class Registry:
     def _sweep(self, name: str) -> None:
         """Retires what neither the policy nor a label wants.
 
-        An old version that is READY stands in for a wanted one that is not, the highest first, unless the model left
-        the repository. What is LOADING is seen by the sweep after it.
+        An old version stands in for a wanted one that is not READY, those that are READY and the highest first, unless
+        the model left the repository. What is LOADING is seen by the sweep after it.
         """
         of, chosen, kept = self._versions.get(name, {}), self._wanted.chosen(name), self._wanted.kept(name)
         old = {number: version for number, version in of.items() if number not in kept}
         for version in old.values():
-            if version.state is State.UNAVAILABLE:
+            if version.state is State.UNAVAILABLE and version.servable is None:
                 self._forget(name, version)
-        ready = sorted((number for number in old if _is_ready(of, number)), reverse=True)
+        able = [number for number, version in old.items() if version.servable is not None]
+        able.sort(key=lambda number: (_is_ready(of, number), number), reverse=True)
         stand_ins = 0 if chosen is None else sum(not _is_ready(of, number) for number in chosen)
         if chosen is None or chosen:
-            for number in ready[stand_ins:]:
+            for number in able[stand_ins:]:
                 self._retire(name, old[number])
 
     def _retire(self, name: str, version: ModelVersion) -> None:
         if version.servable is None:
             self._forget(name, version)
-        elif version.state is State.READY:
+        elif version.state is not State.UNLOADING:
             self._move(version, State.UNLOADING)
             task = asyncio.get_running_loop().create_task(self._unload(name, version, version.servable))
             self._unloading.add(task)
@@ -279,6 +290,11 @@ class Registry:
 
 def _is_ready(of: Mapping[int, ModelVersion], number: int) -> bool:
     return number in of and of[number].state is State.READY
+
+
+def _hopeless(version: ModelVersion) -> bool:
+    """Whether nothing is being done to make the version READY: with a servable, a new runtime is on its way."""
+    return version.state is State.UNAVAILABLE and version.servable is None
 
 
 def _states(of: Mapping[int, ModelVersion]) -> str:

@@ -35,6 +35,8 @@ class VersionMetrics:
     queue: Series
     compute: Series
     batch_size: Series
+    batches_failed: Counter
+    instances_lost: Counter
     pending: Gauge
 
 
@@ -63,6 +65,12 @@ class Metrics:
         self._queue = self._histogram("convoy_queue_seconds", "Wait for a batch.", version, SECONDS)
         self._compute = self._histogram("convoy_compute_seconds", "One run of the model.", version, SECONDS)
         self._batch = self._histogram("convoy_batch_size", "Pictures in one run of the model.", version, ROWS)
+        self._failed = Counter(
+            "convoy_batches_failed", "Runs of the model that threw or hung.", version, registry=self.registry
+        )
+        self._lost = Counter(
+            "convoy_instances_lost", "Instances given up because they hung or broke.", version, registry=self.registry
+        )
         self._pending = Gauge(
             "convoy_pending_images", "Pictures accepted and not yet answered.", version, registry=self.registry
         )
@@ -94,6 +102,8 @@ class Metrics:
             queue=self._queue.labels(*at),
             compute=self._compute.labels(*at),
             batch_size=self._batch.labels(*at),
+            batches_failed=self._failed.labels(*at),
+            instances_lost=self._lost.labels(*at),
             pending=self._pending.labels(*at),
         )
 

@@ -297,3 +297,32 @@ async def test_a_swap_under_load_fails_no_call_and_every_answer_is_its_version_s
     answered = [task.result() for task in callers]
     assert all(each[0] == 1 for each in answered)
     assert all(each == sorted(each) for each in answered), "a caller was sent back to the old version"
+
+
+async def test_a_version_whose_runtimes_are_lost_is_not_ready_is_not_loaded_twice_and_is_unloaded(watched):
+    make_bundle(watched.folder)
+    await watched.follow()
+    with leased(watched.registry, TINY) as servable:
+        batcher = servable.batcher
+
+    def lost(problem: str, *, renewing: bool = False) -> None:
+        batcher._instances.problem, batcher._instances.renewing = problem, renewing
+        batcher._instances_changed()
+
+    lost("it hangs", renewing=True)
+    assert (watched.states(), watched.reason(1)) == ({1: State.LOADING}, "it hangs")
+    lost("no device")
+    assert (watched.states(), watched.reason(1)) == ({1: State.UNAVAILABLE}, "no device")
+    with pytest.raises(ModelNotReady, match="no device"):
+        watched.registry.find(TINY)
+    await watched.follow()
+    assert len(watched.loads) == 1
+    lost("")
+    assert (watched.states(), watched.reason(1)) == ({1: State.READY}, "")
+    lost("no device")
+    make_bundle(watched.folder, version=2, seed=2, corrupt_golden=True)
+    await watched.follow()
+    assert watched.states() == {1: State.UNAVAILABLE, 2: State.UNAVAILABLE}  # the older may come back: it is kept
+    await watched.registry.close()
+    assert watched.states() == {}
+    assert ("tiny", 1, State.UNLOADING) in watched.history

@@ -54,11 +54,34 @@ Global___ModelSpec: _TypeAlias = ModelSpec  # noqa: Y015
 class ClassifyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Priority:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ClassifyRequest._Priority.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PRIORITY_UNSPECIFIED: ClassifyRequest._Priority.ValueType  # 0
+        INTERACTIVE: ClassifyRequest._Priority.ValueType  # 1
+        """Somebody waits for the answer."""
+        BATCH: ClassifyRequest._Priority.ValueType  # 2
+        """A job: fills what is left of the batches, and may use half of the places in the queue."""
+
+    class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+        """Whose pictures go first when the model has more to do than it can. Unset: INTERACTIVE."""
+
+    PRIORITY_UNSPECIFIED: ClassifyRequest.Priority.ValueType  # 0
+    INTERACTIVE: ClassifyRequest.Priority.ValueType  # 1
+    """Somebody waits for the answer."""
+    BATCH: ClassifyRequest.Priority.ValueType  # 2
+    """A job: fills what is left of the batches, and may use half of the places in the queue."""
+
     MODEL_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """How many classes to return for each picture, best first. Unset: 5, or all where the model has fewer."""
+    priority: Global___ClassifyRequest.Priority.ValueType
     @_builtins.property
     def model(self) -> Global___ModelSpec: ...
     @_builtins.property
@@ -71,10 +94,11 @@ class ClassifyRequest(_message.Message):
         model: Global___ModelSpec | None = ...,
         inputs: _abc.Iterable[Global___Input] | None = ...,
         top_k: _builtins.int | None = ...,
+        priority: Global___ClassifyRequest.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "inputs", b"inputs", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "inputs", b"inputs", "model", b"model", "priority", b"priority", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
