@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/classifier/v1/classifier.proto\x12\x14\x63onvoy.classifier.v1\"O\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x03H\x00\x12\x17\n\rversion_label\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63hoice\"\x8c\x01\n\x0f\x43lassifyRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12+\n\x06inputs\x18\x02 \x03(\x0b\x32\x1b.convoy.classifier.v1.Input\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_top_k\"S\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12,\n\x06tensor\x18\x03 \x01(\x0b\x32\x1c.convoy.classifier.v1.Tensor\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x9f\x01\n\x10\x43lassifyResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12-\n\x07results\x18\x02 \x03(\x0b\x32\x1c.convoy.classifier.v1.Result\x12,\n\x06timing\x18\x03 \x01(\x0b\x32\x1c.convoy.classifier.v1.Timing\"\x82\x01\n\x06Result\x12=\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32$.convoy.classifier.v1.Classification\x12/\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1b.convoy.classifier.v1.ErrorH\x00\x88\x01\x01\x42\x08\n\x06_error\"Q\n\x0e\x43lassification\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x31\n\x07\x63lasses\x18\x02 \x03(\x0b\x32 .convoy.classifier.v1.ClassScore\"9\n\nClassScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"E\n\x06Timing\x12\x15\n\rpreprocess_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x12\n\ncompute_us\x18\x03 \x01(\x03\"\x13\n\x11ListModelsRequest\"H\n\x12ListModelsResponse\x12\x32\n\x06models\x18\x01 \x03(\x0b\x32\".convoy.classifier.v1.ModelSummary\"S\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x08versions\x18\x02 \x03(\x0b\x32#.convoy.classifier.v1.VersionStatus\"\xda\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x38\n\x05state\x18\x02 \x01(\x0e\x32).convoy.classifier.v1.VersionStatus.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0eversion_labels\x18\x04 \x03(\t\"V\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\t\n\x05READY\x10\x02\x12\r\n\tUNLOADING\x10\x03\x12\x0f\n\x0bUNAVAILABLE\x10\x04\"A\n\x0fGetModelRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\"\xe5\x03\n\x10GetModelResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12\x35\n\x08versions\x18\x02 \x03(\x0b\x32#.convoy.classifier.v1.VersionStatus\x12\x30\n\x06inputs\x18\x03 \x03(\x0b\x32 .convoy.classifier.v1.TensorSpec\x12\x31\n\x07outputs\x18\x04 \x03(\x0b\x32 .convoy.classifier.v1.TensorSpec\x12:\n\rpreprocessing\x18\x05 \x03(\x0b\x32#.convoy.classifier.v1.Preprocessing\x12)\n\x05heads\x18\x06 \x03(\x0b\x32\x1a.convoy.classifier.v1.Head\x12U\n\x10training_metrics\x18\x07 \x03(\x0b\x32;.convoy.classifier.v1.GetModelResponse.TrainingMetricsEntry\x12\x0f\n\x07runtime\x18\x08 \x01(\t\x1a\x36\n\x14TrainingMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"8\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"o\n\rPreprocessing\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x04 \x01(\x05\x12\x0e\n\x06resize\x18\x05 \x01(\t\x12\x0e\n\x06kernel\x18\x06 \x01(\t\"H\n\x04Head\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x12\n\nactivation\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t2\xa3\x02\n\nClassifier\x12Y\n\x08\x43lassify\x12%.convoy.classifier.v1.ClassifyRequest\x1a&.convoy.classifier.v1.ClassifyResponse\x12_\n\nListModels\x12\'.convoy.classifier.v1.ListModelsRequest\x1a(.convoy.classifier.v1.ListModelsResponse\x12Y\n\x08GetModel\x12%.convoy.classifier.v1.GetModelRequest\x1a&.convoy.classifier.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/classifier/v1/classifier.proto\x12\x14\x63onvoy.classifier.v1\"O\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x03H\x00\x12\x17\n\rversion_label\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63hoice\"\x98\x01\n\x0f\x43lassifyRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12+\n\x06inputs\x18\x02 \x03(\x0b\x32\x1b.convoy.classifier.v1.Input\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\n\n\x02id\x18\x04 \x01(\x04\x42\x08\n\x06_top_k\"S\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12,\n\x06tensor\x18\x03 \x01(\x0b\x32\x1c.convoy.classifier.v1.Tensor\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xe6\x01\n\x10\x43lassifyResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12-\n\x07results\x18\x02 \x03(\x0b\x32\x1c.convoy.classifier.v1.Result\x12,\n\x06timing\x18\x03 \x01(\x0b\x32\x1c.convoy.classifier.v1.Timing\x12\n\n\x02id\x18\x04 \x01(\x04\x12/\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x1b.convoy.classifier.v1.ErrorH\x00\x88\x01\x01\x42\x08\n\x06_error\"\x82\x01\n\x06Result\x12=\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32$.convoy.classifier.v1.Classification\x12/\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1b.convoy.classifier.v1.ErrorH\x00\x88\x01\x01\x42\x08\n\x06_error\"Q\n\x0e\x43lassification\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x31\n\x07\x63lasses\x18\x02 \x03(\x0b\x32 .convoy.classifier.v1.ClassScore\"9\n\nClassScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"E\n\x06Timing\x12\x15\n\rpreprocess_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x12\n\ncompute_us\x18\x03 \x01(\x03\"\x13\n\x11ListModelsRequest\"H\n\x12ListModelsResponse\x12\x32\n\x06models\x18\x01 \x03(\x0b\x32\".convoy.classifier.v1.ModelSummary\"S\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x08versions\x18\x02 \x03(\x0b\x32#.convoy.classifier.v1.VersionStatus\"\xda\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x38\n\x05state\x18\x02 \x01(\x0e\x32).convoy.classifier.v1.VersionStatus.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0eversion_labels\x18\x04 \x03(\t\"V\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\t\n\x05READY\x10\x02\x12\r\n\tUNLOADING\x10\x03\x12\x0f\n\x0bUNAVAILABLE\x10\x04\"A\n\x0fGetModelRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\"\xe5\x03\n\x10GetModelResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12\x35\n\x08versions\x18\x02 \x03(\x0b\x32#.convoy.classifier.v1.VersionStatus\x12\x30\n\x06inputs\x18\x03 \x03(\x0b\x32 .convoy.classifier.v1.TensorSpec\x12\x31\n\x07outputs\x18\x04 \x03(\x0b\x32 .convoy.classifier.v1.TensorSpec\x12:\n\rpreprocessing\x18\x05 \x03(\x0b\x32#.convoy.classifier.v1.Preprocessing\x12)\n\x05heads\x18\x06 \x03(\x0b\x32\x1a.convoy.classifier.v1.Head\x12U\n\x10training_metrics\x18\x07 \x03(\x0b\x32;.convoy.classifier.v1.GetModelResponse.TrainingMetricsEntry\x12\x0f\n\x07runtime\x18\x08 \x01(\t\x1a\x36\n\x14TrainingMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"8\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"o\n\rPreprocessing\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x04 \x01(\x05\x12\x0e\n\x06resize\x18\x05 \x01(\t\x12\x0e\n\x06kernel\x18\x06 \x01(\t\"H\n\x04Head\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x12\n\nactivation\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t2\x88\x03\n\nClassifier\x12Y\n\x08\x43lassify\x12%.convoy.classifier.v1.ClassifyRequest\x1a&.convoy.classifier.v1.ClassifyResponse\x12\x63\n\x0e\x43lassifyStream\x12%.convoy.classifier.v1.ClassifyRequest\x1a&.convoy.classifier.v1.ClassifyResponse(\x01\x30\x01\x12_\n\nListModels\x12\'.convoy.classifier.v1.ListModelsRequest\x1a(.convoy.classifier.v1.ListModelsResponse\x12Y\n\x08GetModel\x12%.convoy.classifier.v1.GetModelRequest\x1a&.convoy.classifier.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,45 +36,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSPEC']._serialized_start=63
   _globals['_MODELSPEC']._serialized_end=142
   _globals['_CLASSIFYREQUEST']._serialized_start=145
-  _globals['_CLASSIFYREQUEST']._serialized_end=285
-  _globals['_INPUT']._serialized_start=287
-  _globals['_INPUT']._serialized_end=370
-  _globals['_TENSOR']._serialized_start=372
-  _globals['_TENSOR']._serialized_end=424
-  _globals['_CLASSIFYRESPONSE']._serialized_start=427
-  _globals['_CLASSIFYRESPONSE']._serialized_end=586
-  _globals['_RESULT']._serialized_start=589
-  _globals['_RESULT']._serialized_end=719
-  _globals['_CLASSIFICATION']._serialized_start=721
-  _globals['_CLASSIFICATION']._serialized_end=802
-  _globals['_CLASSSCORE']._serialized_start=804
-  _globals['_CLASSSCORE']._serialized_end=861
-  _globals['_ERROR']._serialized_start=863
-  _globals['_ERROR']._serialized_end=901
-  _globals['_TIMING']._serialized_start=903
-  _globals['_TIMING']._serialized_end=972
-  _globals['_LISTMODELSREQUEST']._serialized_start=974
-  _globals['_LISTMODELSREQUEST']._serialized_end=993
-  _globals['_LISTMODELSRESPONSE']._serialized_start=995
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1067
-  _globals['_MODELSUMMARY']._serialized_start=1069
-  _globals['_MODELSUMMARY']._serialized_end=1152
-  _globals['_VERSIONSTATUS']._serialized_start=1155
-  _globals['_VERSIONSTATUS']._serialized_end=1373
-  _globals['_VERSIONSTATUS_STATE']._serialized_start=1287
-  _globals['_VERSIONSTATUS_STATE']._serialized_end=1373
-  _globals['_GETMODELREQUEST']._serialized_start=1375
-  _globals['_GETMODELREQUEST']._serialized_end=1440
-  _globals['_GETMODELRESPONSE']._serialized_start=1443
-  _globals['_GETMODELRESPONSE']._serialized_end=1928
-  _globals['_GETMODELRESPONSE_TRAININGMETRICSENTRY']._serialized_start=1874
-  _globals['_GETMODELRESPONSE_TRAININGMETRICSENTRY']._serialized_end=1928
-  _globals['_TENSORSPEC']._serialized_start=1930
-  _globals['_TENSORSPEC']._serialized_end=1986
-  _globals['_PREPROCESSING']._serialized_start=1988
-  _globals['_PREPROCESSING']._serialized_end=2099
-  _globals['_HEAD']._serialized_start=2101
-  _globals['_HEAD']._serialized_end=2173
-  _globals['_CLASSIFIER']._serialized_start=2176
-  _globals['_CLASSIFIER']._serialized_end=2467
+  _globals['_CLASSIFYREQUEST']._serialized_end=297
+  _globals['_INPUT']._serialized_start=299
+  _globals['_INPUT']._serialized_end=382
+  _globals['_TENSOR']._serialized_start=384
+  _globals['_TENSOR']._serialized_end=436
+  _globals['_CLASSIFYRESPONSE']._serialized_start=439
+  _globals['_CLASSIFYRESPONSE']._serialized_end=669
+  _globals['_RESULT']._serialized_start=672
+  _globals['_RESULT']._serialized_end=802
+  _globals['_CLASSIFICATION']._serialized_start=804
+  _globals['_CLASSIFICATION']._serialized_end=885
+  _globals['_CLASSSCORE']._serialized_start=887
+  _globals['_CLASSSCORE']._serialized_end=944
+  _globals['_ERROR']._serialized_start=946
+  _globals['_ERROR']._serialized_end=984
+  _globals['_TIMING']._serialized_start=986
+  _globals['_TIMING']._serialized_end=1055
+  _globals['_LISTMODELSREQUEST']._serialized_start=1057
+  _globals['_LISTMODELSREQUEST']._serialized_end=1076
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1078
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1150
+  _globals['_MODELSUMMARY']._serialized_start=1152
+  _globals['_MODELSUMMARY']._serialized_end=1235
+  _globals['_VERSIONSTATUS']._serialized_start=1238
+  _globals['_VERSIONSTATUS']._serialized_end=1456
+  _globals['_VERSIONSTATUS_STATE']._serialized_start=1370
+  _globals['_VERSIONSTATUS_STATE']._serialized_end=1456
+  _globals['_GETMODELREQUEST']._serialized_start=1458
+  _globals['_GETMODELREQUEST']._serialized_end=1523
+  _globals['_GETMODELRESPONSE']._serialized_start=1526
+  _globals['_GETMODELRESPONSE']._serialized_end=2011
+  _globals['_GETMODELRESPONSE_TRAININGMETRICSENTRY']._serialized_start=1957
+  _globals['_GETMODELRESPONSE_TRAININGMETRICSENTRY']._serialized_end=2011
+  _globals['_TENSORSPEC']._serialized_start=2013
+  _globals['_TENSORSPEC']._serialized_end=2069
+  _globals['_PREPROCESSING']._serialized_start=2071
+  _globals['_PREPROCESSING']._serialized_end=2182
+  _globals['_HEAD']._serialized_start=2184
+  _globals['_HEAD']._serialized_end=2256
+  _globals['_CLASSIFIER']._serialized_start=2259
+  _globals['_CLASSIFIER']._serialized_end=2651
 # @@protoc_insertion_point(module_scope)
