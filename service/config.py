@@ -34,11 +34,14 @@ class Settings:
     transport: Literal["auto", "grpcio", "native"] = _knob(
         "auto", doc="What speaks gRPC: native costs less CPU, grpcio can age connections; auto takes native if it can."
     )
+    workers: int = _knob(
+        1, doc="Processes that share the port, each with its own copy of the models, queues and limits.", least=1
+    )
     device: str = _knob(
         "auto", doc="auto, cpu, cuda[:N] or tensorrt[:N]; one that is asked for and absent is an error."
     )
     runtime: Literal["auto", "onnx", "tensorflow"] = _knob("auto", doc="What executes the models; auto prefers ONNX.")
-    threads: int = _knob(0, doc="CPU threads of one inference; 0 means all cores.", least=0)
+    threads: int = _knob(0, doc="CPU threads of one inference; 0 means all cores, or a worker's share.", least=0)
     instances: int = _knob(1, doc="Copies of each model that run side by side.", least=1)
     max_batch_size: int = _knob(32, doc="Pictures in one run of a model, at most.", least=1)
     batch_timeout: float = _knob(
@@ -87,6 +90,21 @@ class Settings:
             if (least is not None and not value >= least) or (most is not None and not value <= most):
                 wanted = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise SettingsError(f"{flag(knob.name)} is {value}, it must be {wanted}")
+        if self.allow_admin and self.workers > 1:
+            raise SettingsError(
+                "--allow-admin sets labels in one process, so it can't go with --workers; declare them in convoy.toml"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What makes a server one of several on its port: it answers HTTP to its parent alone, on a Unix socket.
+
+    A `late` one begins to listen for calls when it is ready, because others serve meanwhile.
+    """
+
+    http: Path
+    late: bool
 
 
 def flag(name: str) -> str:

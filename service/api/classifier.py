@@ -10,6 +10,7 @@ from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1 import classifier_pb2_grpc
 from service.api import encoding, messages
 from service.api.status import Guard
+from service.api.stream import Stream
 from service.inference.dataplane import DataPlane
 from service.models.registry import Registry
 from service.models.version import ModelVersion
@@ -29,6 +30,10 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
         """Gives the response as it goes over the wire: `register` leaves it as it is."""
         return await self._guard.answer("Classify", context, self._classify(request, context.time_remaining()))
 
+    async def ClassifyStream(self, _requests: object, context: Context) -> None:  # type: ignore[override]  # noqa: N802
+        """Reads and writes by the context; requests and responses are bytes: `register` leaves them as they are."""
+        await Stream(self._data_plane, self._guard, context).serve()
+
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802 - the wire's name
         return await self._guard.answer("ListModels", context, self._list(request))
 
@@ -36,7 +41,8 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
         return await self._guard.answer("GetModel", context, self._get(request))
 
     async def _classify(self, request: pb.ClassifyRequest, seconds_left: float | None) -> bytes:
-        return encoding.response(await self._data_plane.classify(messages.request(request, seconds_left)))
+        answer = await self._data_plane.classify(messages.request(request, seconds_left))
+        return encoding.response(answer, request.id)
 
     async def _list(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         summaries = [
@@ -67,9 +73,10 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
 
 
 def register(servicer: ClassifierServicer, server: grpc.aio.Server) -> None:
-    """Adds the servicer to a server: as the generated function does, but Classify's responses are bytes already."""
+    """Adds the servicer to a server: as the generated function does, but answers are bytes already."""
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Classify": grpc.unary_unary_rpc_method_handler(servicer.Classify, pb.ClassifyRequest.FromString),
+        "ClassifyStream": grpc.stream_stream_rpc_method_handler(servicer.ClassifyStream),
         "ListModels": grpc.unary_unary_rpc_method_handler(
             servicer.ListModels, pb.ListModelsRequest.FromString, pb.ListModelsResponse.SerializeToString
         ),

@@ -45,10 +45,15 @@ class GrpcioTransport:
 
 
 def build(
-    settings: Settings, classifier: ClassifierServicer, models: AdminServicer, health: HealthServicer
+    settings: Settings,
+    classifier: ClassifierServicer,
+    models: AdminServicer,
+    health: HealthServicer,
+    *,
+    shared: bool = False,
 ) -> grpc.aio.Server:
-    """A server with every servicer and no port yet."""
-    server = grpc.aio.server(options=_options(settings))
+    """A server with every servicer and no port yet; a `shared` one is one that other processes listen on too."""
+    server = grpc.aio.server(options=_options(settings, shared=shared))
     register(classifier, server)
     classifier_pb2_grpc.add_ModelAdminServicer_to_server(models, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -57,7 +62,7 @@ def build(
     return server
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
+def _options(settings: Settings, *, shared: bool) -> list[tuple[str, int]]:
     age = (
         [("grpc.max_connection_age_ms", round(settings.max_connection_age * 1e3))]
         if settings.max_connection_age
@@ -67,8 +72,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         *age,
         ("grpc.max_receive_message_length", settings.max_message_mb * MEBIBYTE),
         ("grpc.max_send_message_length", -1),
-        # Two servers on one port would share its connections at random: better an error at the second's start.
-        ("grpc.so_reuseport", 0),
+        # Two servers on one port would share its connections at random: better an error at the second's start, unless
+        # they are workers of one server.
+        ("grpc.so_reuseport", int(shared)),
         # Clients may ping an idle connection this often without being told to go away.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -44,8 +44,19 @@ class NativeTransport:
 
     name = "native"
 
-    def __init__(self, settings: Settings, data_plane: DataPlane, guard: Guard, behind: grpc.aio.Server) -> None:
-        """Listens. Raises SettingsError when the port can't be had. `behind` has no port of its own yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        data_plane: DataPlane,
+        guard: Guard,
+        behind: grpc.aio.Server,
+        *,
+        shared: bool = False,
+    ) -> None:
+        """Listens. Raises SettingsError when the port can't be had. `behind` has no port of its own yet.
+
+        A `shared` port is one that other processes listen on too.
+        """
         self.guard = guard
         self._data_plane = data_plane
         self._limit = settings.max_message_mb * MEBIBYTE
@@ -54,7 +65,9 @@ class NativeTransport:
         self._loop = asyncio.get_running_loop()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
-            self.front = NativeGrpcFront(f"{host}:{settings.port}", METHODS, IO_THREADS, call_details=True)
+            self.front = NativeGrpcFront(
+                f"{host}:{settings.port}", METHODS, IO_THREADS, call_details=True, reuse_port=shared
+            )
         except OSError as error:
             raise SettingsError(
                 f"--port {settings.port} can't be opened on --host {settings.host}; "
@@ -118,6 +131,7 @@ class NativeTransport:
             return
         try:
             message = pb.ClassifyRequest.FromString(payload)
+            reply.id = message.id
             reply.call = self._data_plane.begin(messages.request(message, seconds_left), reply)
         except DecodeError:
             reply.failed(RequestInvalid("the call's bytes are not a ClassifyRequest"))
@@ -128,7 +142,7 @@ class NativeTransport:
 class _Reply:
     """The reply to one call of the front, given exactly once."""
 
-    __slots__ = ("_began", "_ended", "_number", "_transport", "call")
+    __slots__ = ("_began", "_ended", "_number", "_transport", "call", "id")
 
     def __init__(self, transport: NativeTransport, number: int, began: float) -> None:
         self._transport = transport
@@ -136,13 +150,14 @@ class _Reply:
         self._began = began
         self._ended = False
         self.call: Call | None = None
+        self.id = 0
 
     def done(self) -> bool:
         return self._ended
 
     def answered(self, answer: Answer) -> None:
         try:
-            payload = encoding.response(answer)
+            payload = encoding.response(answer, self.id)
         except Exception as error:
             self.failed(error)
         else:

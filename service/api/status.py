@@ -78,11 +78,14 @@ class Guard:
         self._running = 0
         self._refused = 0
         self._closed = False
+        self.closing = asyncio.Event()
+        """Set once the guard is closed, for calls that would otherwise go on."""
         self._idle = asyncio.Event()
 
     async def close(self, seconds: float) -> None:
         """Refuses new calls from now on, and waits until those that run are answered, for so long at most."""
         self._closed = True
+        self.closing.set()
         if self._running:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
@@ -95,11 +98,15 @@ class Guard:
     def accept(self, method: str) -> float:
         """Counts a call as running, until `ended`; gives its begin. Raises ModelNotReady once the guard is closed."""
         if self._closed:
-            self._refused += 1
-            self._metrics.call(method, Code.UNAVAILABLE.name).observe(0.0)
-            raise errors.ModelNotReady("the server is stopping; ask another one")
+            raise self.refusal(method)
         self._running += 1
         return time.monotonic()
+
+    def refusal(self, method: str) -> errors.ModelNotReady:
+        """Counts a call that a closed guard does not let in, and says why."""
+        self._refused += 1
+        self._metrics.call(method, Code.UNAVAILABLE.name).observe(0.0)
+        return errors.ModelNotReady("the server is stopping; ask another one")
 
     def ended(self, method: str, code: grpc.StatusCode, began: float) -> None:
         """Counts an accepted call as over."""

@@ -133,3 +133,17 @@ class Metrics:
     def build(self, **facts: str) -> None:
         """Tells the release and the runtime."""
         self._build.info(facts)
+
+
+class WorkersMetrics:
+    """What the parent of several workers counts by itself; its registry also shows theirs, by a label `worker`."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as above
+        self.registry = CollectorRegistry()
+        self.restarts = Counter(
+            "convoy_worker_restarts",
+            "Workers that died and were started again (--workers).",
+            ("worker",),
+            registry=self.registry,
+        )

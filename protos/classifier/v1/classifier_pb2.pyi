@@ -78,9 +78,12 @@ class ClassifyRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """How many classes to return for each picture, best first. Unset: 5, or all where the model has fewer."""
+    id: _builtins.int
+    """Chosen by the client and given back in the response."""
     priority: Global___ClassifyRequest.Priority.ValueType
     @_builtins.property
     def model(self) -> Global___ModelSpec: ...
@@ -94,11 +97,12 @@ class ClassifyRequest(_message.Message):
         model: Global___ModelSpec | None = ...,
         inputs: _abc.Iterable[Global___Input] | None = ...,
         top_k: _builtins.int | None = ...,
+        id: _builtins.int = ...,
         priority: Global___ClassifyRequest.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "inputs", b"inputs", "model", b"model", "priority", b"priority", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "id", b"id", "inputs", b"inputs", "model", b"model", "priority", b"priority", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
@@ -174,6 +178,10 @@ class ClassifyResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """The request's."""
     @_builtins.property
     def model(self) -> Global___ModelSpec:
         """The version that answered."""
@@ -184,18 +192,26 @@ class ClassifyResponse(_message.Message):
 
     @_builtins.property
     def timing(self) -> Global___Timing: ...
+    @_builtins.property
+    def error(self) -> Global___Error:
+        """Only in ClassifyStream: why the request as a whole failed; nothing else is set."""
+
     def __init__(
         self,
         *,
         model: Global___ModelSpec | None = ...,
         results: _abc.Iterable[Global___Result] | None = ...,
         timing: Global___Timing | None = ...,
+        id: _builtins.int = ...,
+        error: Global___Error | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error", "model", b"model", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "results", b"results", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error", "id", b"id", "model", b"model", "results", b"results", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
 
 Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
 
