@@ -19,9 +19,9 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
-from protos.classifier.v1 import classifier_pb2 as pb
-from service.api import encoding, messages
+from service.api import encoding
 from service.api.classifier import SERVICE
+from service.api.repeats import Repeats
 from service.api.status import Guard, outcome, trailers
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelNotReady, RequestInvalid, SettingsError
@@ -62,6 +62,7 @@ class NativeTransport:
         self._limit = settings.max_message_mb * MEBIBYTE
         self._behind = behind
         self._replies: dict[int, _Reply] = {}
+        self._repeats = Repeats()
         self._loop = asyncio.get_running_loop()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
@@ -130,9 +131,8 @@ class NativeTransport:
             )
             return
         try:
-            message = pb.ClassifyRequest.FromString(payload)
-            reply.id = message.id
-            reply.call = self._data_plane.begin(messages.request(message, seconds_left), reply)
+            request, reply.id = self._repeats.parse(payload, seconds_left)
+            reply.call = self._data_plane.begin(request, reply)
         except DecodeError:
             reply.failed(RequestInvalid("the call's bytes are not a ClassifyRequest"))
         except Exception as error:
