@@ -1,7 +1,8 @@
 """The queue of one model version, at the door and at the end.
 
-An idle instance takes what is there at once; while all are busy, rows accumulate. So a lone request never waits and
-batches grow exactly as fast as the load does; there is no delay to tune. A call whose deadline can't be met is refused
+An idle instance takes what is there as soon as the event loop has gone through the burst it has received, and several
+share it; while all are busy, rows accumulate. So a lone request never waits and batches grow exactly as fast as the
+load does; there is no delay to tune. A call whose deadline can't be met is refused
 when it comes, entries that expire or whose caller leaves are never executed, and every entry is answered, whatever a
 runtime does. All state belongs to the event loop. Called by `service.inference`, owned by `service.models`.
 """
@@ -51,6 +52,7 @@ class Batcher:
         self._waiting = Waiting(max_batch_size, mixed=any(None in spec.shape[1:] for spec in signature.inputs))
         self._refusal = ""
         self._stopped = False
+        self._dispatching = False
         self._instances = Instances(
             runtimes,
             signature,
@@ -101,8 +103,11 @@ class Batcher:
             return None
         entry = Entry(rows, len(next(iter(rows.values()))), deadline, time.monotonic(), waiter, priority)
         self._waiting.push(entry)
-        if self._instances.idle:
-            self._dispatch()
+        if self._instances.idle and not self._dispatching:
+            # Not before the loop has gone through what it has received: a burst is one batch, not a small one and a
+            # rest that waits for it.
+            self._dispatching = True
+            self._loop.call_soon(self._dispatch)
         return entry
 
     def leave(self, entry: Entry) -> None:
@@ -151,7 +156,12 @@ class Batcher:
         return wait, self.estimate.seconds(rest + 1)
 
     def _dispatch(self) -> None:
-        while self._instances.idle and (batch := self._waiting.form()):
+        """Shares what waits among the idle instances."""
+        self._dispatching = False
+        while idle := len(self._instances.idle):
+            batch = self._waiting.form(math.ceil(self._waiting.rows / idle))
+            if not batch:
+                return
             self._instances.start(batch)
 
     def _finish(self, began: float, pieces: Sequence[Piece]) -> None:

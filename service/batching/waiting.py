@@ -93,10 +93,15 @@ class Waiting:
         interactive = self._interactive.rows
         return interactive + self._jobs.rows if priority is _JOBS else interactive
 
-    def form(self) -> list[Slice]:
-        """The next batch; empty where nobody waits."""
+    @property
+    def rows(self) -> int:
+        """The rows of both classes."""
+        return self._interactive.rows + self._jobs.rows
+
+    def form(self, most: int) -> list[Slice]:
+        """The next batch, of `most` rows at most; empty where nobody waits."""
         batch: list[Slice] = []
-        room, now = self._size, time.monotonic()
+        room, now = min(self._size, most), time.monotonic()
         if not self._jobs.entries:
             self._interactive.move(batch, room, now, mixed=self._mixed)
             return batch

@@ -47,9 +47,10 @@ async def queued(
     deadline: float = np.inf,
     priority: Priority = Priority.INTERACTIVE,
 ) -> list[asyncio.Task]:
-    """Callers, each as far as it gets without the runtime."""
+    """Callers of one burst, each as far as it gets without the runtime."""
     tasks = [asyncio.ensure_future(batcher.run(entry, deadline, priority)) for entry in entries]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # they come
+    await asyncio.sleep(0)  # and an idle instance takes what came
     return tasks
 
 

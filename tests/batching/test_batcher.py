@@ -46,6 +46,20 @@ async def test_an_entry_above_the_limit_runs_in_several_batches_and_shares_the_l
     assert (answers(large), answers(small)) == (list(range(10)), [10, 11, 12])
 
 
+async def test_a_burst_that_finds_the_instance_idle_is_one_batch():
+    runtime = FakeRuntime()
+    async with batching(runtime) as batcher:
+        await asyncio.gather(*await queued(batcher, rows(1), rows(2), rows(3)))
+    assert runtime.batches == [[1, 2, 3]]
+
+
+async def test_idle_instances_share_a_burst():
+    runtimes = [FakeRuntime() for _ in range(3)]
+    async with batching(*runtimes) as batcher:
+        await asyncio.gather(*await queued(batcher, *map(rows, range(8))))
+    assert sorted(runtime.batches for runtime in runtimes) == [[[0, 1, 2]], [[3, 4, 5]], [[6, 7]]]
+
+
 async def test_every_idle_instance_takes_a_batch():
     runtimes = FakeRuntime(held=True), FakeRuntime(held=True)
     async with batching(*runtimes) as batcher:

@@ -61,7 +61,8 @@ async def test_a_runtime_that_hangs_fails_its_batch_and_is_replaced():
     workshop.gate.clear()
     async with batching(stuck, timeout=TIMEOUT, renewal=workshop.renewal, metrics=metrics) as batcher:
         said = watched(batcher)
-        running = await queued(batcher, rows(1), rows(2))
+        running = await queued(batcher, rows(1))
+        running += await queued(batcher, rows(2))
         await begun(stuck)
         failed, waiting = await asyncio.gather(*running, return_exceptions=True)
         assert isinstance(failed, RuntimeFailed)
