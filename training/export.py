@@ -14,6 +14,7 @@ import onnx
 from bundle.manifest import Signature, TensorSpec
 from training.errors import ExportUnfaithful
 from training.replay import ONNX_FILE
+from training.scalars import give_scalars_their_rank
 
 INPUT = "image"
 OUTPUT = "probabilities"
@@ -61,14 +62,15 @@ def _write_onnx(served: keras.Model, file: Path) -> None:
         # Keras 3.15 looks for an attribute that NumPy 2 warns about.
         warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
         served.export(file, format="onnx", opset_version=_OPSET, verbose=False)
-    _name_the_batch(file)
+    _finish_graph(file)
 
 
-def _name_the_batch(file: Path) -> None:
-    """The first dimension of every input and output gets the name "batch"; the converter calls each something else."""
+def _finish_graph(file: Path) -> None:
+    """The first dimension of every input and output gets the name "batch": the converter calls each something else."""
     model = onnx.load(file)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    give_scalars_their_rank(model)
     onnx.checker.check_model(model)
     onnx.save(model, file)
 

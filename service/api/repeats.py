@@ -18,8 +18,8 @@ from service.batching.entries import Priority
 from service.inference.values import Request
 from service.models.version import ModelQuery
 
-# Learning reads the message twice more, so of the payloads that are like no other only one in so many is learnt: callers
-# that never repeat themselves cost nothing.
+# Learning reads the message twice more, so of the payloads that are like no other one in so many is learnt: callers
+# that never repeat themselves cost hardly anything.
 _LEARN_EVERY = 16
 _MOST_LENGTHS = 256
 _MOST_AROUND = 1024  # bytes around the tensor's; what is longer has more in it than one tensor
