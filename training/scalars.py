@@ -2,7 +2,8 @@
 
 ONNX Runtime (1.32) broadcasts a constant without dimensions over [n, height, width, 1] one element after the other:
 scaling the pixels of a grey 28x28 picture took 7.3 us, a sixth of a 173k-parameter model, and takes 0.5 us with a
-constant of shape [1, 1, 1, 1]. The invariant: the graph's results are the same, bit by bit. Called by `training.export`.
+constant of shape [1, 1, 1, 1]. The invariant: the graph's results are the same, bit by bit. Called by
+`training.export`.
 """
 
 from collections.abc import Mapping

@@ -6,9 +6,7 @@ without a task of their own. Called by every servicer and transport in `service.
 """
 
 import asyncio
-import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +16,8 @@ from bundle.postprocessing import top_k
 from bundle.preprocessing import Limits
 from service.batching.entries import Entry, Priority, Ran
 from service.inference.checks import by_name, check_input, checked_count, checked_top_k
-from service.inference.decoding import Part, decode_part, split
+from service.inference.decoders import Decoders
+from service.inference.decoding import Part, split
 from service.inference.values import Answer, HeadAnswer, Images, Reply, Request
 from service.models.ranked import indices_of, scores_of
 from service.models.registry import Registry
@@ -94,12 +93,9 @@ class DataPlane:
 
     def __init__(self, models: Registry, *, limits: Limits, max_images_per_call: int) -> None:
         self._models = models
-        self._limits = limits
         self._max_images = max_images_per_call
         self._threads = usable_cores()
-        self._decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="convoy-decode")
-        # The pool is first come, first served: class batch gives it no more at a time than it can begin at once.
-        self._jobs = asyncio.Semaphore(self._threads)
+        self._decoders = Decoders(self._threads, limits)
 
     async def classify(self, request: Request) -> Answer:
         """Answers one call. Raises what `begin` raises and what a batch fails with; a bad picture raises nothing."""
@@ -139,38 +135,35 @@ class DataPlane:
 
     def close(self) -> None:
         """Ends the decoding threads."""
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._decoders.close()
 
     async def _classify(
         self, call: Call, servable: Servable, inputs: Mapping[str, Images | Array], count: int, request: Request
     ) -> None:
         """Decodes and runs the call's parts side by side."""
-        numbers = split(count, self._threads, servable.batcher.max_batch_size)
+        line = call if request.priority is Priority.INTERACTIVE else Priority.BATCH
+        encoded = sum(sum(map(len, values)) for values in inputs.values() if not isinstance(values, np.ndarray))
+        numbers = split(count, encoded, self._threads, servable.batcher.max_batch_size)
         try:
-            done = await _all(self._run_part(servable, inputs, part, request) for part in numbers)
+            done = await _all(self._run_part(line, servable, inputs, part, request) for part in numbers)
         except Exception as error:
             call.set_exception(error)
         else:
             call.answer([part for part, _ in done], [ran for _, ran in done if ran is not None])
 
     async def _run_part(
-        self, servable: Servable, inputs: Mapping[str, Images | Array], numbers: range, request: Request
+        self,
+        line: object,
+        servable: Servable,
+        inputs: Mapping[str, Images | Array],
+        numbers: range,
+        request: Request,
     ) -> tuple[Part, Ran | None]:
-        if request.priority is Priority.INTERACTIVE:
-            part = await self._decode(servable, inputs, numbers)
-        else:
-            async with self._jobs:
-                part = await self._decode(servable, inputs, numbers)
+        specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
+        part = await self._decoders.decode(line, inputs, specs, numbers)
         servable.metrics.preprocess.observe(part.seconds)
         ran = await servable.batcher.run(part.rows, request.deadline, request.priority) if part.numbers else None
         return part, ran
-
-    async def _decode(self, servable: Servable, inputs: Mapping[str, Images | Array], numbers: range) -> Part:
-        specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
-        loop, began = asyncio.get_running_loop(), time.monotonic()
-        part = await loop.run_in_executor(self._decoders, decode_part, inputs, specs, numbers, self._limits)
-        part.seconds = time.monotonic() - began
-        return part
 
 
 class _Awaited:

@@ -28,8 +28,13 @@ class Part:
     seconds: float = 0.0
 
 
-def split(count: int, threads: int, most: int) -> list[range]:
-    """Ranges that keep every decoding thread busy without a task for each picture."""
+# Encoded bytes of a part, about: others whose turn it is wait for as long as it takes.
+_PART_BYTES = 1 << 20
+
+
+def split(count: int, total_bytes: int, threads: int, most: int) -> list[range]:
+    """Ranges that keep every decoding thread busy without a task for each picture, of `total_bytes` in all."""
+    most = min(most, _PART_BYTES * count // max(1, total_bytes))
     size = max(1, min(most, math.ceil(count / (2 * threads))))
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 

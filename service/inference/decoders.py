@@ -1,0 +1,119 @@
+"""The threads that decode pictures, and whose turn it is.
+
+Every call stands in a line of its own for its parts, and all calls of class batch in one; lines take turns, so a call
+of many pictures delays a call of one by a part, not by all of them. Small parts go to a thread in groups, because
+handing one over costs more than decoding it. The invariant: every part that was asked for is given back once, or its
+error is. Belongs to the event loop; owned by the data plane.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from bundle.manifest import Preprocessing
+from bundle.preprocessing import Limits
+from service.batching.instance import tell
+from service.inference.decoding import Part, decode_part
+from service.inference.values import Images
+from service.runtimes.base import Array
+
+# Encoded bytes that are worth a thread of their own.
+WORTH_BYTES = 16 << 10
+
+Inputs = Mapping[str, Images | Array]
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A part to decode: these numbers of a call's pictures."""
+
+    inputs: Inputs
+    specs: Mapping[str, Preprocessing]
+    numbers: range
+    came: float
+    future: asyncio.Future[Part]
+
+    def size(self) -> int:
+        """The bytes of its encoded pictures."""
+        pictures = [values for name, values in self.inputs.items() if name in self.specs]
+        return sum(len(values[number]) for values in pictures for number in self.numbers)
+
+
+Done = tuple[_Job, Part | Exception]
+
+
+class Decoders:
+    """So many decoding threads, for pictures within `limits`."""
+
+    def __init__(self, threads: int, limits: Limits) -> None:
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="convoy-decode")
+        # Twice as many groups as threads: each finds its next one there, without waiting for the event loop.
+        self._places = 2 * threads
+        self._lines: dict[object, deque[_Job]] = {}  # in the order of their turns
+        self._handing_out = False
+
+    def decode(
+        self, line: object, inputs: Inputs, specs: Mapping[str, Preprocessing], numbers: range
+    ) -> asyncio.Future[Part]:
+        """The part with these numbers, in its turn; a future that is cancelled before is not decoded for."""
+        loop = asyncio.get_running_loop()
+        job = _Job(inputs, specs, numbers, time.monotonic(), loop.create_future())
+        self._lines.setdefault(line, deque()).append(job)
+        if self._places and not self._handing_out:
+            self._handing_out = True
+            loop.call_soon(self._hand_out)  # not before the whole burst is here
+        return job.future
+
+    def close(self) -> None:
+        """Ends the threads; what waits for its turn is not decoded."""
+        self._lines.clear()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _hand_out(self) -> None:
+        self._handing_out = False
+        while self._places and (group := self._group()):
+            self._places -= 1
+            self._pool.submit(self._work, group)
+
+    def _group(self) -> list[_Job]:
+        """Parts whose turn it is, as many as are worth a thread."""
+        group: list[_Job] = []
+        size = 0
+        while self._lines and size < WORTH_BYTES:
+            line = next(iter(self._lines))
+            jobs = self._lines.pop(line)
+            job = jobs.popleft()
+            if jobs:
+                self._lines[line] = jobs  # behind the others
+            if not job.future.done():
+                group.append(job)
+                size += job.size()
+        return group
+
+    def _work(self, group: Sequence[_Job]) -> None:
+        """In a thread: nothing but the pictures is touched here."""
+        tell(group[0].future.get_loop(), self._finish, [(job, self._decode(job)) for job in group])
+
+    def _decode(self, job: _Job) -> Part | Exception:
+        try:
+            return decode_part(job.inputs, job.specs, job.numbers, self._limits)
+        except Exception as error:
+            return error
+
+    def _finish(self, done: Sequence[Done]) -> None:
+        """Gives the thread its next group first, then what it has decoded to those who asked."""
+        self._places += 1
+        self._hand_out()
+        now = time.monotonic()
+        for job, found in done:
+            if job.future.done():
+                continue
+            if isinstance(found, Exception):
+                job.future.set_exception(found)
+            else:
+                found.seconds = now - job.came
+                job.future.set_result(found)
