@@ -1,10 +1,11 @@
 """The server's settings: every knob declared once with its default, its limits and its doc.
 
 `service.cli` turns the declarations into flags, `CONVOY_*` variables and keys of a TOML file (in this order of
-precedence); nothing else reads the environment. Values here are checked, frozen and final.
+precedence); nothing else reads the environment, but for where caches lie. Values here are checked, frozen and final.
 """
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -36,10 +37,22 @@ class Settings:
     device: str = _knob(
         "auto", doc="auto, cpu, cuda[:N] or tensorrt[:N]; one that is asked for and absent is an error."
     )
-    runtime: Literal["auto", "onnx", "tensorflow"] = _knob("auto", doc="What executes the models; auto prefers ONNX.")
-    threads: int = _knob(0, doc="CPU threads of one inference; 0 means all cores.", least=0)
-    instances: int = _knob(1, doc="Copies of each model that run side by side.", least=1)
-    max_batch_size: int = _knob(32, doc="Pictures in one run of a model, at most.", least=1)
+    runtime: Literal["auto", "onnx", "openvino", "tensorflow"] = _knob(
+        "auto", doc="What executes the models; auto prefers ONNX and takes the engine that measures best."
+    )
+    latency_target: float = _knob(
+        50.0, doc="Milliseconds that queue and run may take at the 99th percentile; plans are chosen by it.", least=0.1
+    )
+    profile_seconds: float = _knob(
+        5.0, doc="Seconds to measure plans for each version that is new to this machine; 0 measures none.", least=0
+    )
+    precision: Literal["exact", "auto"] = _knob(
+        "exact", doc="exact keeps the first variant's arithmetic; auto also tries int8 variants and bf16."
+    )
+    threads: int = _knob(0, doc="CPU threads of one inference; 0: as planned, all cores where nothing is.", least=0)
+    instances: int = _knob(0, doc="Copies of each model that run side by side; 0: as planned, else 1.", least=0)
+    max_batch_size: int = _knob(0, doc="Pictures in one run of a model, at most; 0: as planned, else 32.", least=0)
+    state: str = _knob("", doc="Folder for what is kept across restarts: plans; empty: the user's cache folder.")
     max_pending: int = _knob(4096, doc="Pictures accepted and not yet answered, for each model.", least=1)
     max_images_per_call: int = _knob(1024, doc="Pictures in one call.", least=1)
     max_message_mb: int = _knob(64, doc="Size of one request in MiB.", least=1, most=2047)
@@ -67,6 +80,14 @@ class Settings:
             if (least is not None and not value >= least) or (most is not None and not value <= most):
                 wanted = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise SettingsError(f"{flag(knob.name)} is {value}, it must be {wanted}")
+
+
+def state_folder(settings: Settings) -> Path:
+    """Where the server keeps what it may lose: the setting, or "convoy" in the user's cache folder (XDG)."""
+    if settings.state:
+        return Path(settings.state)
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(cache)) / "convoy"  # noqa: PTH111 - Path's own raises where there is no home
 
 
 def flag(name: str) -> str:

@@ -48,7 +48,8 @@ class Server:
         self.metrics.build(
             version=importlib.metadata.version("convoy"), runtime=settings.runtime, device=settings.device
         )
-        self.models = Registry(Loader(settings, self.metrics), self.metrics, self._changed)
+        self._loader = Loader(settings, self.metrics)
+        self.models = Registry(self._loader, self.metrics, self._changed)
         self.health = Health()
         self._data_plane = DataPlane(
             self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
@@ -121,6 +122,7 @@ class Server:
         await self._guard.close(self._settings.drain_timeout)
         self.health.end()
         await self._grpc.stop(max(0.0, latest - time.monotonic()))
+        await self._loader.close()
         await self.models.close()
         self._data_plane.close()
         self._http.stop()
@@ -138,6 +140,7 @@ class Server:
     async def _reconcile(self, published: Sequence[repository.Published]) -> None:
         await self.models.reconcile(published)
         self._scanned = True
+        self._loader.started()
         self._changed()
 
     async def _heartbeat(self) -> None:

@@ -42,6 +42,7 @@ def settings(repository: Path, **others: Any) -> Settings:
         "device": "cpu",
         "threads": 1,
         "poll_interval": 0,
+        "profile_seconds": 0,
         "drain_timeout": 10,
     }
     return Settings(repository=repository, **(usual | others))
@@ -223,4 +224,5 @@ def process(*arguments: str, environment: dict[str, str] | None = None) -> Itera
 def arguments(repository: Path, *others: str) -> list[str]:
     """The flags of a small server on free ports of this machine."""
     usual = f"--host {LOCALHOST} --port 0 --metrics-port 0 --device cpu --threads 1 --log-format json"
+    usual += " --profile-seconds 0"
     return ["--repository", str(repository), *usual.split(), *others]

@@ -31,10 +31,11 @@ class Batcher:
     ) -> None:
         self.max_batch_size = max_batch_size
         self._metrics = metrics
+        self._signature = signature
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Entry] = deque()
         self._started: dict[Instance, float] = {}
-        self._instances = [Instance(runtime, signature, max_batch_size, self._finish) for runtime in runtimes]
+        self._instances = self._instances_of(runtimes)
         self._idle = list(self._instances)
         self._stopped = False
         self._mixed = any(None in spec.shape[1:] for spec in signature.inputs)
@@ -60,6 +61,28 @@ class Batcher:
         if self._idle:
             self._dispatch()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no more rows."""
+        return self._stopped
+
+    async def swap(self, runtimes: Sequence[Runtime], max_batch_size: int) -> None:
+        """Gives every batch from now on to these runtimes; those before end the batch in hand and are closed.
+
+        After `stop` it is the new ones that are closed.
+        """
+        if self._stopped:
+            await asyncio.to_thread(_close, runtimes)
+            return
+        before = self._instances
+        self.max_batch_size = max_batch_size
+        self._instances = self._instances_of(runtimes)
+        self._idle = list(self._instances)
+        for instance in before:
+            instance.retired = True
+        self._dispatch()
+        await asyncio.to_thread(_stop, before)
+
     async def stop(self) -> None:
         """Waits for the batches in hand and ends the instances.
 
@@ -69,11 +92,10 @@ class Batcher:
         for entry in self._queue:
             entry.fail(ModelNotReady(_UNLOADED))
         self._queue.clear()
-        await asyncio.to_thread(self._join)
+        await asyncio.to_thread(_stop, self._instances)
 
-    def _join(self) -> None:
-        for instance in self._instances:
-            instance.stop()
+    def _instances_of(self, runtimes: Sequence[Runtime]) -> list[Instance]:
+        return [Instance(runtime, self._signature, self.max_batch_size, self._finish) for runtime in runtimes]
 
     def _dispatch(self) -> None:
         while self._idle and (batch := self._form()):
@@ -108,8 +130,9 @@ class Batcher:
     def _finish(self, instance: Instance, batch: Sequence[Slice], outcome: Outcome) -> None:
         """Gives the instance its next batch first, then answers this one."""
         started = self._started.pop(instance)
-        self._idle.append(instance)
-        self._dispatch()
+        if not instance.retired:
+            self._idle.append(instance)
+            self._dispatch()
         self._metrics.compute.observe(outcome.seconds)
         self._metrics.batch_size.observe(sum(part.count for part in batch))
         begin = 0
@@ -122,6 +145,16 @@ class Batcher:
                 own = {name: values[begin : begin + part.count] for name, values in outcome.outputs.items()}
                 _deliver(part, own, waited, outcome.seconds)
             begin += part.count
+
+
+def _stop(instances: Sequence[Instance]) -> None:
+    for instance in instances:
+        instance.stop()
+
+
+def _close(runtimes: Sequence[Runtime]) -> None:
+    for runtime in runtimes:
+        runtime.close()
 
 
 def _deliver(part: Slice, outputs: Arrays, queue_seconds: float, compute_seconds: float) -> None:

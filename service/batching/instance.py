@@ -35,10 +35,14 @@ Report = Callable[["Instance", Sequence[Slice], Outcome], None]
 
 
 class Instance:
-    """Runs batches of up to `max_batch_size` rows on one runtime; `report` is called on the loop after each."""
+    """Runs batches of up to `max_batch_size` rows on one runtime; `report` is called on the loop after each.
+
+    `retired` is the loop's mark on one that gets no further batch.
+    """
 
     def __init__(self, runtime: Runtime, signature: Signature, max_batch_size: int, report: Report) -> None:
         self.runtime = runtime
+        self.retired = False
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._buffers = {

@@ -90,8 +90,8 @@ def prove(runtime: Runtime, bundle: Bundle, max_batch_size: int, *, reduced: boo
         raise ModelUnusable(f"{bundle.path}: {report}")
     if reduced and report.top1_agreement < 1:
         raise ModelUnusable(
-            f"{bundle.path}: variant {variant.name!r} on {runtime.info.engine} gives {report.top1_agreement:.1%} of the "
-            "golden samples their best class; reduced precision must give all"
+            f"{bundle.path}: variant {variant.name!r} on {runtime.info.engine} gives {report.top1_agreement:.1%} of "
+            "the golden samples their best class; reduced precision must give all"
         )
 
 

@@ -1,10 +1,15 @@
-"""From a version's folder to something that can answer: verify, open, prove, then build the batcher.
+"""From a version's folder to something that can answer: verify, plan, open, prove, then build the batcher.
 
-The slow part runs in a thread and touches nothing of the loop's. A version that does not reproduce its golden samples
-on this hardware is refused with the sample and the difference.
+The slow parts run in threads and in the profiler's process and touch nothing of the loop's. A version that does not
+reproduce its golden samples on this hardware is refused with the sample and the difference. The first version of a
+model answers as soon as any plan is open, and goes over to a better one when that is measured and proved; a later one
+is measured before it replaces the one that serves.
 """
 
 import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +19,10 @@ from bundle.preprocessing import Limits
 from bundle.store import Bundle
 from service.batching.batcher import Batcher
 from service.config import MEBIBYTE, Settings
-from service.errors import ModelUnusable
+from service.errors import ModelUnusable, ServiceError
 from service.models import golden
+from service.models.planning.plan import Choice, Plan
+from service.models.planning.planner import Planner, Task
 from service.models.ranked import RankedRuntime
 from service.models.version import Servable
 from service.runtimes.base import Runtime
@@ -23,12 +30,20 @@ from service.runtimes.devices import Device
 from service.runtimes.opening import open_runtime
 from service.telemetry.metrics import Metrics
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    bundle: Bundle
-    labels: dict[str, tuple[str, ...]]
-    runtimes: list[Runtime]
+    """Proved runtimes, all of one plan."""
+
+    runtimes: Sequence[Runtime]
+    choice: Choice
+
+    @property
+    def runs_on(self) -> str:
+        count = f"{len(self.runtimes)} x " if len(self.runtimes) > 1 else ""
+        return f"{count}{self.runtimes[0].info}"
 
 
 class Loader:
@@ -38,41 +53,145 @@ class Loader:
         self._settings = settings
         self._metrics = metrics
         self._device = Device.parse(settings.device)
+        self._planner = Planner(settings)
+        self._serving = False
+        self._loaded: set[str] = set()
+        self._tuning: set[asyncio.Task[None]] = set()
+
+    def started(self) -> None:
+        """The server has looked at its repository once: what comes now replaces what serves, and may take its time."""
+        self._serving = True
 
     async def load(self, path: Path) -> Servable:
         """Loads the version in the folder. Raises ModelUnusable with the reason."""
-        opened = await asyncio.to_thread(self._open, path)
-        bundle, settings = opened.bundle, self._settings
+        task, labels = await asyncio.to_thread(self._read, path)
+        bundle, choice = task.bundle, task.first
+        measurable = task.measurable
+        if measurable and self._serving and bundle.name in self._loaded:
+            choice, measurable = await self._measured(task), False
+        opened = await asyncio.to_thread(self._open, task, choice)
+        self._loaded.add(bundle.name)
         metrics = self._metrics.version(bundle.name, bundle.version)
-        ranked = [RankedRuntime(runtime, bundle.manifest.heads) for runtime in opened.runtimes]
-        batcher = Batcher(ranked, bundle.manifest.signature, max_batch_size=settings.max_batch_size, metrics=metrics)
-        count = f"{len(opened.runtimes)} x " if len(opened.runtimes) > 1 else ""
-        runs_on = f"{count}{opened.runtimes[0].info}"
-        servable = Servable(bundle, opened.labels, batcher, metrics, runs_on=runs_on, max_pending=settings.max_pending)
+        batcher = Batcher(
+            _ranked(opened, bundle),
+            bundle.manifest.signature,
+            max_batch_size=opened.choice.plan.max_batch_size,
+            metrics=metrics,
+        )
+        servable = Servable(
+            bundle, labels, batcher, metrics, runs_on=opened.runs_on, max_pending=self._settings.max_pending
+        )
         metrics.pending.set_function(lambda: servable.pending)
+        self._tell(servable, opened)
+        if measurable:
+            tuning = asyncio.get_running_loop().create_task(self._tune(servable, task))
+            self._tuning.add(tuning)
+            tuning.add_done_callback(self._tuning.discard)
         return servable
 
-    def _open(self, path: Path) -> _Opened:
+    async def close(self) -> None:
+        """Gives up what is still being measured."""
+        for tuning in self._tuning:
+            tuning.cancel()
+        await asyncio.gather(*self._tuning, return_exceptions=True)
+
+    def _read(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
         try:
             bundle = store.open_bundle(path)
             store.verify_files(bundle)
             labels = {head.name: bundle.labels(head.name) for head in bundle.manifest.heads}
         except BundleError as error:
             raise ModelUnusable(str(error)) from error
-        runtimes: list[Runtime] = []
-        try:
-            for _ in range(self._settings.instances):
-                runtimes.append(self._runtime(bundle))
-                golden.prove(runtimes[-1], bundle, self._settings.max_batch_size)
-        except BaseException:
-            for runtime in runtimes:
-                runtime.close()
-            raise
-        return _Opened(bundle, labels, runtimes)
+        return self._planner.task(bundle), labels
 
-    def _runtime(self, bundle: Bundle) -> Runtime:
-        settings = self._settings
-        return open_runtime(bundle, engine=settings.runtime, device=self._device, threads=settings.threads)
+    async def _measured(self, task: Task) -> Choice:
+        """The measured choice, or the first one where measuring failed."""
+        try:
+            return await self._planner.measure(task)
+        except Exception as error:
+            log.warning("no plan could be measured", extra={**_names(task.bundle), "problem": str(error)})
+            return task.first
+
+    async def _tune(self, servable: Servable, task: Task) -> None:
+        """Measures, and goes over to the better plan when it is proved; the version goes on, whatever fails."""
+        try:
+            choice = await self._measured(task)
+            if servable.batcher.stopped or choice is task.first:
+                return
+            if choice.plan == task.first.plan:
+                servable.choice = choice
+                await asyncio.to_thread(self._planner.keep, task, choice)
+                self._log(servable)
+                return
+            opened = await asyncio.to_thread(self._open, task, choice)
+            await servable.batcher.swap(_ranked(opened, task.bundle), opened.choice.plan.max_batch_size)
+            if not servable.batcher.stopped:
+                self._tell(servable, opened)
+        except Exception:
+            log.exception("the better plan can't be used, the version goes on", extra=_names(task.bundle))
+
+    def _tell(self, servable: Servable, opened: _Opened) -> None:
+        """Shows the plan in force: in the API, the metric and the log."""
+        servable.runs_on, servable.choice = opened.runs_on, opened.choice
+        self._metrics.plan(servable.bundle.name, servable.bundle.version, opened.choice.plan)
+        self._log(servable)
+
+    @staticmethod
+    def _log(servable: Servable) -> None:
+        choice = servable.choice
+        if choice is not None:
+            log.info("plan", extra={**_names(servable.bundle), "plan": str(choice.plan), "why": choice.why})
+
+    def _open(self, task: Task, choice: Choice) -> _Opened:
+        """Opens and proves the plan, or the next best one that can be, and remembers what was measured and held."""
+        wanted = choice
+        while True:
+            try:
+                opened = _Opened(self._runtimes(task.bundle, choice.plan), choice)
+            except ServiceError as error:
+                if choice.plan == task.usual:
+                    raise
+                log.warning("plan refused", extra={**_names(task.bundle), "plan": str(choice.plan), "why": str(error)})
+                choice = self._planner.without(task, choice, str(error))
+                continue
+            if choice is wanted and choice is not task.first:
+                self._planner.keep(task, choice)
+            self._planner.on_cpu = opened.runtimes[0].info.device == "cpu"
+            return opened
+
+    def _runtimes(self, bundle: Bundle, plan: Plan) -> list[Runtime]:
+        with ExitStack() as opened:
+            runtimes = []
+            for _ in range(plan.instances):
+                runtimes.append(self.runtime(bundle, plan))
+                opened.callback(runtimes[-1].close)
+            opened.pop_all()
+            return runtimes
+
+    def runtime(self, bundle: Bundle, plan: Plan) -> Runtime:
+        """One runtime of the plan, proved. Raises ModelUnusable or SettingsError."""
+        runtime = open_runtime(
+            bundle,
+            engine=plan.engine,
+            device=self._device,
+            threads=plan.threads,
+            variant=plan.variant,
+            computed=plan.computed,
+        )
+        try:
+            golden.prove(runtime, bundle, plan.max_batch_size, reduced=plan.computed != "exact")
+        except BaseException:
+            runtime.close()
+            raise
+        return runtime
+
+
+def _ranked(opened: _Opened, bundle: Bundle) -> list[Runtime]:
+    return [RankedRuntime(runtime, bundle.manifest.heads) for runtime in opened.runtimes]
+
+
+def _names(bundle: Bundle) -> dict[str, object]:
+    return {"model": bundle.name, "version": bundle.version}
 
 
 def limits(settings: Settings) -> Limits:

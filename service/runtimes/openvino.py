@@ -5,10 +5,10 @@ left to OpenVINO's defaults, which would compute in bf16 wherever the CPU can. O
 importing this module imports openvino.
 """
 
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, Literal
 
 from bundle.manifest import Signature, TensorSpec
@@ -28,20 +28,19 @@ _DTYPES: Final = {
 }
 
 
-def _import_openvino() -> ModuleType:
+def _import_openvino() -> Any:
     """The openvino module without its converter, which it does without. Raises ImportError."""
     hidden = _CONVERTER not in sys.modules
     if hidden:
         sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # as Python marks what can't be imported
     try:
-        import openvino
+        return importlib.import_module("openvino")
     finally:
         if hidden:
             del sys.modules[_CONVERTER]
-    return openvino
 
 
-openvino: Any = _import_openvino()
+openvino = _import_openvino()
 
 
 class OpenVinoRuntime:
@@ -121,7 +120,7 @@ def _specs(ports: Sequence[Any]) -> list[TensorSpec]:
 
 
 def _dtype(port: Any) -> str:
-    name = port.get_element_type().get_type_name()
+    name = str(port.get_element_type().get_type_name())
     return _DTYPES.get(name, name)
 
 

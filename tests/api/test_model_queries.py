@@ -34,6 +34,17 @@ async def test_every_model_is_listed_with_its_versions(tmp_path):
 async def test_a_model_is_described_in_full(asked):
     model = MessageToDict(await get(asked.stub), preserving_proto_field_name=True)
     assert model.pop("runtime").startswith("onnxruntime")
+    assert model.pop("plan") == {
+        "settings": {
+            "engine": "onnx",
+            "variant": "fp32",
+            "computed": "exact",
+            "threads": 1,
+            "instances": 1,
+            "max_batch_size": 32,
+        },
+        "why": "not measured: --profile-seconds is 0",
+    }
     assert model == {
         "model": {"name": "tiny", "version": "1"},
         "versions": [{"version": "1", "state": "READY"}],
