@@ -52,7 +52,9 @@ class Settings:
     threads: int = _knob(0, doc="CPU threads of one inference; 0: as planned, all cores where nothing is.", least=0)
     instances: int = _knob(0, doc="Copies of each model that run side by side; 0: as planned, else 1.", least=0)
     max_batch_size: int = _knob(0, doc="Pictures in one run of a model, at most; 0: as planned, else 32.", least=0)
-    state: str = _knob("", doc="Folder for what is kept across restarts: plans; empty: the user's cache folder.")
+    state: Path | None = _knob(
+        None, doc="Folder of what outlives the process: plans. None keeps plans in the user's cache folder."
+    )
     max_pending: int = _knob(4096, doc="Pictures accepted and not yet answered, for each model.", least=1)
     max_images_per_call: int = _knob(1024, doc="Pictures in one call.", least=1)
     max_message_mb: int = _knob(64, doc="Size of one request in MiB.", least=1, most=2047)
@@ -84,8 +86,8 @@ class Settings:
 
 def state_folder(settings: Settings) -> Path:
     """Where the server keeps what it may lose: the setting, or "convoy" in the user's cache folder (XDG)."""
-    if settings.state:
-        return Path(settings.state)
+    if settings.state is not None:
+        return settings.state
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.path.expanduser(cache)) / "convoy"  # noqa: PTH111 - Path's own raises where there is no home
 

@@ -89,6 +89,17 @@ class Loader:
             tuning.add_done_callback(self._tuning.discard)
         return servable
 
+    async def plan(self, path: Path) -> Choice:
+        """Measures a version anew, proves the choice, keeps it, and closes what it opened. Raises ModelUnusable."""
+        task, _ = await asyncio.to_thread(self._read, path)
+        usual = await asyncio.to_thread(self._open, task, Choice(task.usual, task.first.why))  # tells the device too
+        _close(usual)
+        if not task.key:
+            return task.first
+        opened = await asyncio.to_thread(self._open, task, await self._planner.measure(task))
+        _close(opened)
+        return opened.choice
+
     async def close(self) -> None:
         """Gives up what is still being measured."""
         for tuning in self._tuning:
@@ -154,7 +165,7 @@ class Loader:
                 log.warning("plan refused", extra={**_names(task.bundle), "plan": str(choice.plan), "why": str(error)})
                 choice = self._planner.without(task, choice, str(error))
                 continue
-            if choice is wanted and choice is not task.first:
+            if choice is wanted and choice.table and choice is not task.first:
                 self._planner.keep(task, choice)
             self._planner.on_cpu = opened.runtimes[0].info.device == "cpu"
             return opened
@@ -188,6 +199,11 @@ class Loader:
 
 def _ranked(opened: _Opened, bundle: Bundle) -> list[Runtime]:
     return [RankedRuntime(runtime, bundle.manifest.heads) for runtime in opened.runtimes]
+
+
+def _close(opened: _Opened) -> None:
+    for runtime in opened.runtimes:
+        runtime.close()
 
 
 def _names(bundle: Bundle) -> dict[str, object]:

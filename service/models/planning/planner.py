@@ -86,7 +86,7 @@ class Planner:
         """Profiles in a process of its own, in turn. Raises ModelUnusable where nothing could be measured."""
         settings = self._settings
         question = Question(
-            task.bundle.path,
+            str(task.bundle.path),
             tuple(self.setups(task.bundle, task.pins)),
             settings.device,
             self.target,

@@ -28,7 +28,7 @@ _GRACE_SECONDS: Final = 15.0
 class Question:
     """What is to be measured: a version's folder, the setups, the device, and `profiling.profile`'s two limits."""
 
-    bundle: Path
+    bundle: str
     setups: tuple[Setup, ...]
     device: str
     target: float
@@ -51,12 +51,13 @@ async def ask(question: Question) -> list[Measured]:
     try:
         async with asyncio.timeout(question.seconds + _GRACE_SECONDS):
             _, _, said = await asyncio.gather(_tell(child, question), _rows(child, rows), _last_words(child))
+            await child.wait()
     except TimeoutError:
         said = b"it did not end in time"
     finally:
-        with suppress(ProcessLookupError):
+        if child.returncode is None:
             child.kill()
-        await child.wait()
+            await child.wait()
     if not rows:
         raise ModelUnusable(f"the profiler measured nothing: {said.decode(errors='replace') or 'it ended early'}")
     return rows
@@ -95,7 +96,7 @@ def _main() -> None:
         os.nice(_NICE)
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
     device = Device.parse(question.device)
-    bundle = store.open_bundle(question.bundle)
+    bundle = store.open_bundle(Path(question.bundle))
     for row in profile(bundle, question.setups, device, target=question.target, seconds=question.seconds):
         sys.stdout.buffer.write(msgspec.json.encode(row) + b"\n")
         sys.stdout.buffer.flush()

@@ -19,17 +19,20 @@ from bundle.store import Bundle
 from service.errors import ServiceError
 from service.models import golden
 from service.models.planning.candidates import Setup
-from service.models.planning.plan import Measured
+from service.models.planning.plan import Measured, Plan
 from service.runtimes.base import Arrays, Runtime
 from service.runtimes.devices import Device
 from service.runtimes.opening import open_runtime
 
-_LEAST_RUNS: Final = 3
+_LEAST_RUNS: Final = 2
 _MOST_RUNS: Final = 200
-# A batch size so much slower a picture than a smaller one is past its best: larger ones are not tried.
+# Two batch sizes in a row that are so much slower a picture than a smaller one are past the best: larger ones are not
+# tried. One alone may be another process's doing.
 _PAST_BEST: Final = 0.9
-# Setups that could not be timed need little, those behind them in the queue get the rest.
+_IN_A_ROW: Final = 2
 _NO_TIME: Final = "there was no time left to measure it"
+
+Run = Callable[[Arrays], object]
 
 
 def profile(
@@ -82,21 +85,42 @@ def _measure(
     runtimes: Sequence[Runtime], setup: Setup, inputs: Arrays, target: float, until: float
 ) -> Iterator[Measured]:
     for number, instances in enumerate(setup.instances):
-        began = time.monotonic()
-        share = (until - began) / (len(setup.instances) - number)
-        slice_ = max(0.0, share) / len(setup.batch_sizes)
-        best = 0.0
-        for size in setup.batch_sizes:
-            batch = {name: np.resize(values, (size, *values.shape[1:])) for name, values in inputs.items()}
-            seconds, per_second = timed([runtime.run for runtime in runtimes[:instances]], batch, slice_)
-            row = Measured(setup.plan(instances, size), seconds, per_second)
-            yield row
-            if row.p99 > target or per_second < best * _PAST_BEST or time.monotonic() > began + 2 * share:
-                break
-            best = max(best, per_second)
+        share = (until - time.monotonic()) / (len(setup.instances) - number)
+        runs = [runtime.run for runtime in runtimes[:instances]]
+        plans = [setup.plan(instances, size) for size in setup.batch_sizes]
+        rows = _climb(plans, runs, inputs, target=target, seconds=max(0.0, share / 2))
+        yield from _again(rows, runs, inputs, max(0.0, share / 2))
 
 
-def timed(runs: Sequence[Callable[[Arrays], object]], batch: Arrays, seconds: float) -> tuple[float, float]:
+def _climb(
+    plans: Sequence[Plan], runs: Sequence[Run], inputs: Arrays, *, target: float, seconds: float
+) -> list[Measured]:
+    """Ever larger batches, until they are past the target or past their best."""
+    rows: list[Measured] = []
+    began, best, behind = time.monotonic(), 0.0, 0
+    for plan in plans:
+        row = Measured(plan, *timed(runs, _batch(inputs, plan.max_batch_size), seconds / len(plans)))
+        rows.append(row)
+        behind = behind + 1 if row.images_per_second < best * _PAST_BEST else 0
+        if row.p99 > target or behind == _IN_A_ROW or time.monotonic() > began + 2 * seconds:
+            break
+        best = max(best, row.images_per_second)
+    return rows
+
+
+def _again(rows: Sequence[Measured], runs: Sequence[Run], inputs: Arrays, seconds: float) -> Iterator[Measured]:
+    """The better of two measurements of each: what another process did to one of them, it seldom does to both."""
+    for row in reversed(rows):
+        size = row.plan.max_batch_size
+        second = Measured(row.plan, *timed(runs, _batch(inputs, size), seconds / len(rows)))
+        yield max(row, second, key=lambda each: each.images_per_second)
+
+
+def _batch(inputs: Arrays, size: int) -> Arrays:
+    return {name: np.resize(values, (size, *values.shape[1:])) for name, values in inputs.items()}
+
+
+def timed(runs: Sequence[Run], batch: Arrays, seconds: float) -> tuple[float, float]:
     """The median seconds of one run while all run side by side, each in its thread, and rows a second over all.
 
     Raises what a run raises. Every thread runs once before anything counts: buffers and kernels are made then.
@@ -106,7 +130,7 @@ def timed(runs: Sequence[Callable[[Arrays], object]], batch: Arrays, seconds: fl
     took: list[list[float]] = [[] for _ in runs]
     failures: list[BaseException] = []
 
-    def work(run: Callable[[Arrays], object], mine: list[float]) -> None:
+    def work(run: Run, mine: list[float]) -> None:
         try:
             run(batch)
             barrier.wait()
