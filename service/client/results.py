@@ -104,7 +104,8 @@ class Head:
 class ModelInfo:
     """One model: all its versions, and what `version` of it is, takes and gives.
 
-    `training_metrics` were measured when it was trained; `runtime` says what runs it. Where no version is READY,
+    `training_metrics` were measured when it was trained; `runtime` says what runs it and `plan` why so,
+    empty where the server does not tell. Where no version is READY,
     `version` is None and only `versions` tells more.
     """
 
@@ -117,3 +118,4 @@ class ModelInfo:
     heads: tuple[Head, ...]
     training_metrics: Mapping[str, float]
     runtime: str
+    plan: str = ""
