@@ -92,14 +92,21 @@ def _main() -> None:
     from service.models.planning.profiling import profile
     from service.runtimes.devices import Device
 
-    with suppress(OSError, AttributeError):
-        os.nice(_NICE)
+    _stand_back()
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
     device = Device.parse(question.device)
     bundle = store.open_bundle(Path(question.bundle))
     for row in profile(bundle, question.setups, device, target=question.target, seconds=question.seconds):
         sys.stdout.buffer.write(msgspec.json.encode(row) + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _stand_back() -> None:
+    """Serving goes first for the cores and, where memory runs out, lives."""
+    with suppress(OSError, AttributeError):
+        os.nice(_NICE)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 if __name__ == "__main__":
