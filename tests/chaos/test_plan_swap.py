@@ -13,7 +13,7 @@ from servers import Asked, leased, serving, until
 
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.models.planning import planner
-from service.models.planning.plan import Measured, Plan
+from service.models.planning.plan import NO_TIME, Measured, Plan
 from service.models.version import ModelQuery
 
 PICTURES = [encode(each) for each in np.random.default_rng(5).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)]
@@ -121,6 +121,16 @@ async def test_a_plan_that_is_known_from_before_is_opened_at_once(tmp_path, opti
     async with serving(tmp_path, **options) as (server, _):
         assert in_force(server, BETTER)
     assert profiler.asked == 1
+
+
+async def test_a_plan_from_half_a_table_is_used_and_measured_again_by_the_next_start(tmp_path, options, profiler):
+    make_bundle(tmp_path)
+    profiler.table.append(Measured(IMPOSSIBLE, refused=NO_TIME))
+    profiler.may.set()
+    for start in (1, 2):
+        async with serving(tmp_path, **options) as (server, _):
+            await until(lambda server=server: in_force(server, BETTER))
+        assert profiler.asked == start
 
 
 async def test_a_plan_that_can_not_be_opened_gives_way_to_the_next_best(tmp_path, options, profiler, caplog):

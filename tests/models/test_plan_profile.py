@@ -9,7 +9,7 @@ from bundle.manifest import Variant
 from bundle.store import publish, staging
 from service.errors import ModelUnusable, RuntimeFailed
 from service.models.planning.candidates import Setup
-from service.models.planning.plan import choose
+from service.models.planning.plan import Measured, choose
 from service.models.planning.process import Question, ask
 from service.models.planning.profiling import profile, timed
 from service.runtimes.devices import Device
@@ -17,6 +17,7 @@ from service.runtimes.devices import Device
 SETUP = Setup("onnx", "fp32", "exact", 1, (2, 1), (1, 4))
 WRONG = Setup("onnx", "wrong", "exact", 1, (1,), (1, 4))
 CPU = Device("cpu")
+AMPLE = 10.0  # the tiny model needs far less, for the number of runs has a limit too
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def bundle(tmp_path_factory):
 
 
 def test_every_plan_has_a_row_and_the_choice_is_one_of_them(bundle):
-    table = list(profile(bundle, [SETUP], CPU, target=1.0, seconds=0.2))
+    table = list(profile(bundle, [SETUP], CPU, target=1.0, seconds=AMPLE))
     assert {(row.plan.instances, row.plan.max_batch_size) for row in table} == {(2, 1), (2, 4), (1, 1), (1, 4)}
     assert all(row.seconds > 0 and row.images_per_second > 0 and not row.refused for row in table)
     assert choose(table, 1.0).plan in [row.plan for row in table]
@@ -42,7 +43,7 @@ def test_every_plan_has_a_row_and_the_choice_is_one_of_them(bundle):
 
 def test_a_variant_that_does_not_reproduce_its_golden_samples_is_refused_and_never_timed(bundle):
     right, wrong = SETUP, WRONG
-    table = list(profile(bundle, [wrong, right, wrong], CPU, target=1.0, seconds=0.2))
+    table = list(profile(bundle, [wrong, right, wrong], CPU, target=1.0, seconds=AMPLE))
     refused = [row for row in table if row.refused]
     assert [(row.plan.variant, row.images_per_second) for row in refused] == [("wrong", 0), ("wrong", 0)]
     assert "does not reproduce its 4 golden samples" in refused[0].refused
@@ -57,6 +58,7 @@ def test_larger_batches_are_not_tried_past_the_target(bundle):
 def test_without_time_nothing_is_measured_and_that_is_said(bundle):
     [row] = profile(bundle, [SETUP], CPU, target=1.0, seconds=0.0)
     assert row.refused == "there was no time left to measure it"
+    assert not choose([row, Measured(row.plan, 0.001, 1.0)], 1.0).complete
 
 
 def test_all_instances_run_side_by_side():
@@ -78,11 +80,11 @@ def test_a_run_that_fails_is_raised_and_stops_the_others():
 
 
 async def test_the_profiler_s_process_gives_the_same_rows(bundle):
-    table = await ask(Question(str(bundle.path), (SETUP, WRONG), "cpu", 1.0, 0.2))
+    table = await ask(Question(str(bundle.path), (SETUP, WRONG), "cpu", 1.0, AMPLE))
     assert [bool(row.refused) for row in table] == [False] * 4 + [True]
     assert {row.plan.instances for row in table if not row.refused} == {1, 2}
 
 
 async def test_a_profiler_that_breaks_is_told_in_its_last_words(tmp_path):
     with pytest.raises(ModelUnusable, match=r"the profiler measured nothing: .*BundleNotFound"):
-        await ask(Question(str(tmp_path), (SETUP,), "cpu", 1.0, 0.2))
+        await ask(Question(str(tmp_path), (SETUP,), "cpu", 1.0, AMPLE))

@@ -15,6 +15,8 @@ from service.runtimes.opening import Computed, Engine
 # What one tensor request costs the event loop, measured: one process hands over no more rows than this, whatever the
 # model could do, so what a plan gives beyond it is worth nothing and the cores are better left to the transport.
 LOOP_SECONDS_PER_IMAGE: Final = 20e-6
+# Why a plan has no figures where the time ran out.
+NO_TIME: Final = "there was no time left to measure it"
 # Two plans nearer than this are equal: the same plan measured twice differs as much.
 _NEAR: Final = 0.03
 
@@ -86,6 +88,11 @@ class Choice:
     why: str
     table: tuple[Measured, ...] = ()
     fit: Fit | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was to be measured had its turn."""
+        return all(row.refused != NO_TIME for row in self.table)
 
 
 def choose(table: Sequence[Measured], target: float) -> Choice | None:

@@ -118,8 +118,8 @@ class Planner:
         return self.choose(task, table)
 
     def keep(self, task: Task, choice: Choice) -> None:
-        """Remembers a choice whose plan was opened and proved."""
-        if task.key:
+        """Remembers a choice whose plan was opened and proved; one from half a table is made anew by the next start."""
+        if task.key and choice.complete:
             self._cache.keep(task.key, choice)
 
 

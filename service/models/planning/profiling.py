@@ -19,7 +19,7 @@ from bundle.store import Bundle
 from service.errors import ServiceError
 from service.models import golden
 from service.models.planning.candidates import Setup
-from service.models.planning.plan import Measured, Plan
+from service.models.planning.plan import NO_TIME, Measured, Plan
 from service.runtimes.base import Arrays, Runtime
 from service.runtimes.devices import Device
 from service.runtimes.opening import open_runtime
@@ -30,7 +30,6 @@ _MOST_RUNS: Final = 200
 # tried. One alone may be another process's doing.
 _PAST_BEST: Final = 0.9
 _IN_A_ROW: Final = 2
-_NO_TIME: Final = "there was no time left to measure it"
 
 Run = Callable[[Arrays], object]
 
@@ -50,7 +49,7 @@ def profile(
         kind = (setup.engine, setup.variant, setup.computed)
         now = time.monotonic()
         if kind in refused or now >= until:
-            yield Measured(setup.plan(setup.instances[0], 0), refused=refused.get(kind, _NO_TIME))
+            yield Measured(setup.plan(setup.instances[0], 0), refused=refused.get(kind, NO_TIME))
             continue
         share = (until - now) / (len(setups) - number)
         with ExitStack() as opened:
