@@ -87,6 +87,7 @@ COMMANDS = {
     "serve": Command("service.cli.serve:serve", "Serve the models of a repository over gRPC.", "service"),
     "classify": Command("service.cli.classify:classify", "Ask a server what is on pictures."),
     "models": Command("service.cli.models:models", "Show the models of a server."),
+    "label": Command("service.cli.label:label", "Point a version label at a version, on a server."),
     "plan": Command("service.cli.plan:plan", "Show how a version would run here, and why.", "service"),
     "batch": Command("service.cli.batch:batch", "Classify a folder of pictures without a server.", "batch"),
     "verify": Command("service.cli.verify:verify", "Check published versions again.", "service"),
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         missing = (error.name or "").partition(".")[0]
         if command is None or command.extra is None or missing in _OURS:
             raise
-        remedy = f"run pip install 'convoy[{command.extra}]'"
+        remedy = f"run pip install '.[{command.extra}]' in a checkout of Convoy"
         print(f"convoy {arguments[0]}: {missing} is not installed; {remedy}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
@@ -159,5 +160,5 @@ def _version(asked: bool) -> None:
 
         import typer
 
-        typer.echo(f"convoy {version('convoy')}")
+        typer.echo(f"convoy {version('convoy-serving')}")
         raise typer.Exit

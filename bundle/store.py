@@ -100,13 +100,15 @@ class Bundle:
 def models(repository: Path) -> tuple[str, ...]:
     """The names of the models with at least one published version, sorted.
 
-    Hidden folders are passed over, and those that may not be listed, such as a volume's lost+found. Raises
-    BundleNotFound where the repository, or a model in it, can't be read.
+    Passed over are hidden folders, those that may not be listed, such as a volume's lost+found, and those whose names
+    can't be shown, because they are not UTF-8 or hold control characters. Raises BundleNotFound where the repository,
+    or a model in it, can't be read.
     """
     try:
-        names = sorted(entry.name for entry in repository.iterdir() if not entry.name.startswith("."))
+        entries = sorted(entry.name for entry in repository.iterdir())
     except OSError as error:
         raise BundleNotFound(repository, f"the repository can't be listed: {error.strerror}") from error
+    names = (name for name in entries if name.isprintable() and not name.startswith("."))
     return tuple(name for name in names if versions(repository / name))
 
 

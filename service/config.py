@@ -13,6 +13,7 @@ from typing import Any, Literal
 from service.errors import SettingsError
 
 MEBIBYTE = 1 << 20
+_WEEK = 7 * 86_400  # seconds
 
 
 def _knob(
@@ -34,6 +35,9 @@ class Settings:
     transport: Literal["auto", "grpcio", "native"] = _knob(
         "auto", doc="What speaks gRPC: native costs less CPU, grpcio can age connections; auto takes native if it can."
     )
+    workers: int = _knob(
+        1, doc="Processes that share the port, each with its own copy of the models, queues and limits.", least=1
+    )
     device: str = _knob(
         "auto", doc="auto, cpu, cuda[:N] or tensorrt[:N]; one that is asked for and absent is an error."
     )
@@ -44,16 +48,20 @@ class Settings:
         50.0, doc="Milliseconds that queue and run may take at the 99th percentile; plans are chosen by it.", least=0.1
     )
     profile_seconds: float = _knob(
-        5.0, doc="Seconds to measure plans for each version that is new to this machine; 0 measures none.", least=0
+        5.0,
+        doc="Seconds to measure plans for each version that is new to this machine; 0, or --workers: none.",
+        least=0,
     )
     precision: Literal["exact", "auto"] = _knob(
         "exact", doc="exact keeps the first variant's arithmetic; auto also tries int8 variants and bf16."
     )
-    threads: int = _knob(0, doc="CPU threads of one inference; 0: as planned, all cores where nothing is.", least=0)
+    threads: int = _knob(
+        0, doc="CPU threads of one inference; 0: as planned, else all cores or a worker's share.", least=0
+    )
     instances: int = _knob(0, doc="Copies of each model that run side by side; 0: as planned, else 1.", least=0)
     max_batch_size: int = _knob(0, doc="Pictures in one run of a model, at most; 0: as planned, else 32.", least=0)
-    state: Path | None = _knob(
-        None, doc="Folder of what outlives the process: plans. None keeps plans in the user's cache folder."
+    batch_timeout: float = _knob(
+        30.0, doc="Seconds of one run after which the runtime is taken to hang and is replaced.", least=0.01
     )
     max_pending: int = _knob(4096, doc="Pictures accepted and not yet answered, for each model.", least=1)
     max_images_per_call: int = _knob(1024, doc="Pictures in one call.", least=1)
@@ -61,16 +69,33 @@ class Settings:
     max_image_mb: int = _knob(20, doc="Size of one encoded picture in MiB.", least=1)
     max_image_pixels: int = _knob(50_000_000, doc="Width times height of one picture.", least=1)
     max_image_side: int = _knob(16_384, doc="Width or height of one picture.", least=1)
-    poll_interval: float = _knob(2.0, doc="Seconds between two looks at the repository; 0 looks once.", least=0)
+    poll_interval: float = _knob(
+        2.0, doc="Seconds between two looks at the repository; 0 looks once.", least=0, most=_WEEK
+    )
+    version_policy: str = _knob(
+        "latest:1",
+        doc="Versions of a model to load: latest:N, all or specific:N,N; its convoy.toml may say otherwise.",
+    )
+    state: Path | None = _knob(
+        None,
+        doc="Folder of what outlives the process. None keeps labels in memory, and plans in the user's cache folder.",
+    )
+    allow_admin: bool = _knob(
+        False, doc="Lets whoever reaches the gRPC port set and delete version labels (ModelAdmin)."
+    )
     max_connection_age: float = _knob(
         0.0,
         doc="Seconds after which a connection is asked to reconnect, to find new replicas (grpcio); 0: never.",
         least=0,
+        most=_WEEK,
     )
     drain_delay: float = _knob(
-        0.0, doc="Seconds after SIGTERM during which health says NOT_SERVING and calls are still taken.", least=0
+        0.0,
+        doc="Seconds after SIGTERM during which health says NOT_SERVING and calls are still taken.",
+        least=0,
+        most=_WEEK,
     )
-    drain_timeout: float = _knob(30.0, doc="Seconds that accepted calls may take after that.", least=0)
+    drain_timeout: float = _knob(30.0, doc="Seconds that accepted calls may take after that.", least=0, most=_WEEK)
     log_level: Literal["debug", "info", "warning", "error"] = _knob("info", doc="Least severe events to log.")
     log_format: Literal["auto", "json", "text"] = _knob("auto", doc="json or text; auto means text on a terminal.")
 
@@ -82,6 +107,21 @@ class Settings:
             if (least is not None and not value >= least) or (most is not None and not value <= most):
                 wanted = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise SettingsError(f"{flag(knob.name)} is {value}, it must be {wanted}")
+        if self.allow_admin and self.workers > 1:
+            raise SettingsError(
+                "--allow-admin sets labels in one process, so it can't go with --workers; declare them in convoy.toml"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What makes a server one of several on its port: it answers HTTP to its parent alone, on a Unix socket.
+
+    A `late` one begins to listen for calls when it is ready, because others serve meanwhile.
+    """
+
+    http: Path
+    late: bool
 
 
 def state_folder(settings: Settings) -> Path:

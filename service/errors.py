@@ -6,10 +6,13 @@ ServiceError
   RequestInvalid          the request contradicts the model's signature or a limit
   ModelNotFound           no such model, version or label
   ModelNotReady           it exists but can't answer now: loading, unloading, unavailable, or the server drains
+  LabelRefused            a label can't point where it was told to, or can't be moved at run time
+  NotAllowed              the server was not started so that it may be done
   QueueFull               the model's bounded queue can't take the pictures of this call
+  CannotMeetDeadline      the queue is so long that the answer would come after the caller's deadline
   DeadlinePassed          the caller's deadline went by before the last of its pictures was begun
   ModelUnusable           a version can't be opened or does not reproduce its golden samples
-  RuntimeFailed           the runtime threw while it ran a batch
+  RuntimeFailed           the runtime threw while it ran the call's rows, or did not come back
 """
 
 
@@ -37,15 +40,35 @@ class ModelNotReady(ServiceError):
     """It exists but can't answer now."""
 
 
-class QueueFull(ServiceError):
-    """The model's bounded queue can't take the pictures of this call."""
+class LabelRefused(ServiceError):
+    """A label can't point where it was told to, or can't be moved at run time."""
 
-    def __init__(self, model: str, pending: int, asked: int, limit: int) -> None:
+
+class NotAllowed(ServiceError):
+    """The server was not started so that it may be done."""
+
+
+class QueueFull(ServiceError):
+    """The model's bounded queue can't take the pictures of this call; `retry_after` seconds are an estimate."""
+
+    def __init__(self, model: str, pending: int, asked: int, limit: int, retry_after: float) -> None:
         super().__init__(
             f"model {model!r} has {pending} pictures pending and this call brings {asked}, over the limit of {limit}; "
             "try again shortly, send fewer pictures a call, or raise --max-pending"
         )
         self.model = model
+        self.retry_after = retry_after
+
+
+class CannotMeetDeadline(ServiceError):
+    """The answer would come after the caller's deadline, so nothing is begun. All in seconds."""
+
+    def __init__(self, left: float, wait: float, run: float, retry_after: float) -> None:
+        super().__init__(
+            f"the call has {left:.3f} s left, its answer would take about {wait:.3f} s in the queue and {run:.3f} s to "
+            "run; allow more time, ask more slowly, or add replicas"
+        )
+        self.retry_after = retry_after
 
 
 class DeadlinePassed(ServiceError):
@@ -57,4 +80,4 @@ class ModelUnusable(ServiceError):
 
 
 class RuntimeFailed(ServiceError):
-    """The runtime threw while it ran a batch."""
+    """The runtime threw while it ran the call's rows, or did not come back."""

@@ -13,19 +13,22 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import grpc.aio
-
 from service.api import grpcio_transport
+from service.api.admin import AdminServicer
 from service.api.classifier import ClassifierServicer
 from service.api.grpcio_transport import GrpcioTransport
 from service.api.health import Health
 from service.api.status import Guard
-from service.config import Settings
+from service.config import Settings, Shared
 from service.errors import SettingsError
 from service.inference.dataplane import DataPlane
 from service.models import repository
+from service.models.labels import Labels
 from service.models.loader import Loader, limits
+from service.models.policy import Policy
 from service.models.registry import Registry
+from service.runtimes.devices import Device
+from service.runtimes.opening import check_device
 from service.telemetry.http import HttpServer
 from service.telemetry.metrics import Metrics
 
@@ -41,33 +44,44 @@ STUCK_SECONDS = 15.0
 class Server:
     """One server. Raises SettingsError from its constructor or `start` for a start-up mistake."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shared: Shared | None = None) -> None:
         repository.check(settings.repository)
+        check_device(settings.runtime, Device.parse(settings.device))
         self._settings = settings
         self.metrics = Metrics()
         self.metrics.build(
-            version=importlib.metadata.version("convoy"), runtime=settings.runtime, device=settings.device
+            version=importlib.metadata.version("convoy-serving"), runtime=settings.runtime, device=settings.device
         )
         self._loader = Loader(settings, self.metrics)
-        self.models = Registry(self._loader, self.metrics, self._changed)
+        self.models = Registry(
+            self._loader,
+            self.metrics,
+            self._changed,
+            policy=Policy.parse(settings.version_policy),
+            labels=Labels(settings.state),
+        )
         self.health = Health()
         self._data_plane = DataPlane(
             self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
         )
         self._guard = Guard(self.metrics)
-        servicer = ClassifierServicer(self._data_plane, self.models, self._guard)
-        self._grpc = self._transport(grpcio_transport.build(settings, servicer, self.health.servicer))
-        self.port = self._grpc.port
-        self._http = HttpServer(
-            settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self.health.problem
-        )
+        self._is_shared = shared is not None
+        self._grpc = None if shared and shared.late else self._transport()
+        self.port = self._grpc.port if self._grpc else settings.port
+        http = (str(shared.http), 0) if shared else (settings.host, settings.metrics_port)
+        self._http = HttpServer(*http, self.metrics.registry, live=self._stuck, ready=self.health.problem)
         self.metrics_port = self._http.port
         self._scanned = False
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
 
-    def _transport(self, server: grpc.aio.Server) -> "GrpcioTransport | NativeTransport":
+    def _transport(self) -> "GrpcioTransport | NativeTransport":
+        """What listens from now on, and answers once it is started."""
+        shared = self._is_shared
+        classifier = ClassifierServicer(self._data_plane, self.models, self._guard)
+        admin = AdminServicer(self.models, self._guard, allowed=self._settings.allow_admin)
+        server = grpcio_transport.build(self._settings, classifier, admin, self.health.servicer, shared=shared)
         wanted, ages = self._settings.transport, self._settings.max_connection_age > 0
         if wanted == "native" and ages:
             raise SettingsError("--transport native can't age connections; drop --max-connection-age or use grpcio")
@@ -79,7 +93,7 @@ class Server:
             if wanted == "auto":
                 return GrpcioTransport(self._settings, server)
             raise SettingsError(f"--transport native needs the package pygrpc-native: {error}") from error
-        return NativeTransport(self._settings, self._data_plane, self._guard, server)
+        return NativeTransport(self._settings, self._data_plane, self._guard, server, shared=shared)
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.
@@ -103,12 +117,16 @@ class Server:
 
     async def start(self) -> None:
         """Opens the ports and begins to load."""
-        await self._grpc.start()
         self._http.start()
+        if self._grpc is not None:
+            await self._listen(self._grpc)
         self._heart = asyncio.create_task(self._heartbeat())
         self._watching = asyncio.create_task(self._watch())
+
+    async def _listen(self, transport: "GrpcioTransport | NativeTransport") -> None:
+        await transport.start()
         log.info(
-            "listening", extra={"grpc_port": self.port, "http_port": self.metrics_port, "transport": self._grpc.name}
+            "listening", extra={"grpc_port": self.port, "http_port": self.metrics_port, "transport": transport.name}
         )
 
     async def stop(self) -> None:
@@ -121,7 +139,8 @@ class Server:
         latest = time.monotonic() + self._settings.drain_timeout
         await self._guard.close(self._settings.drain_timeout)
         self.health.end()
-        await self._grpc.stop(max(0.0, latest - time.monotonic()))
+        if self._grpc is not None:
+            await self._grpc.stop(max(0.0, latest - time.monotonic()))
         await self._loader.close()
         await self.models.close()
         self._data_plane.close()
@@ -137,11 +156,14 @@ class Server:
             self._failure = failure
             self._stopping.set()
 
-    async def _reconcile(self, published: Sequence[repository.Published]) -> None:
-        await self.models.reconcile(published)
+    async def _reconcile(self, found: Sequence[repository.PublishedModel]) -> None:
+        await self.models.reconcile(found)
         self._scanned = True
         self._loader.started()
         self._changed()
+        if self._grpc is None and self.health.problem() is None:
+            self._grpc = self._transport()
+            await self._listen(self._grpc)
 
     async def _heartbeat(self) -> None:
         while True:

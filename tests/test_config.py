@@ -29,8 +29,11 @@ def test_the_defaults_are_within_the_limits():
         ({"threads": -1}, "--threads is -1, it must be at least 0"),
         ({"max_pending": 0}, "--max-pending is 0, it must be at least 1"),
         ({"max_message_mb": 2048}, "--max-message-mb is 2048, it must be between 1 and 2047"),
-        ({"drain_timeout": -0.1}, "--drain-timeout is -0.1, it must be at least 0"),
-        ({"poll_interval": float("nan")}, "--poll-interval is nan, it must be at least 0"),
+        ({"batch_timeout": 0}, "--batch-timeout is 0, it must be at least 0.01"),
+        ({"drain_timeout": -0.1}, "--drain-timeout is -0.1, it must be between 0 and 604800"),
+        ({"drain_delay": float("inf")}, "--drain-delay is inf, it must be between 0 and 604800"),
+        ({"max_connection_age": 1e7}, "--max-connection-age is 10000000.0, it must be between 0 and 604800"),
+        ({"poll_interval": float("nan")}, "--poll-interval is nan, it must be between 0 and 604800"),
     ],
 )
 def test_a_number_outside_its_limits_is_refused_with_them(values, sentence):

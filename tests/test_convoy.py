@@ -87,13 +87,14 @@ import sys
 sys.modules.update(dict.fromkeys({HEAVY}))
 import convoy
 for name in convoy.__all__: getattr(convoy, name)
-for command in ("classify", "models"):
+for command in ("classify", "models", "label"):
     try: convoy.main([command, "--help"])
     except SystemExit as exited: print(command, exited.code)
 """
     out = python(code)
     assert "classify 0" in out
     assert "models 0" in out
+    assert "label 0" in out
 
 
 @pytest.mark.parametrize("name", convoy.COMMANDS)
@@ -118,7 +119,9 @@ def test_a_command_without_its_extra_says_what_to_install(where, tmp_path, monke
     with pytest.raises(SystemExit) as exited:
         convoy.main(["train"])
     assert exited.value.code == 2
-    sentence = "convoy train: not_installed_here is not installed; run pip install 'convoy[training]'\n"
+    sentence = (
+        "convoy train: not_installed_here is not installed; run pip install '.[training]' in a checkout of Convoy\n"
+    )
     assert capsys.readouterr() == ("", sentence)
     sys.modules.pop("needy", None)
     importlib.invalidate_caches()
@@ -133,7 +136,7 @@ def test_a_module_of_our_own_that_is_missing_is_a_fault_and_not_a_remedy(monkeyp
 def test_the_version(capsys):
     with pytest.raises(SystemExit) as exited:
         convoy.main(["--version"])
-    assert (exited.value.code, capsys.readouterr().out) == (0, f"convoy {version('convoy')}\n")
+    assert (exited.value.code, capsys.readouterr().out) == (0, f"convoy {version('convoy-serving')}\n")
 
 
 def test_an_unknown_command_suggests_one(capsys):

@@ -8,7 +8,7 @@ from prometheus_client import Metric
 
 import convoy
 from service.config import Settings, flag
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, WorkersMetrics
 
 README = Path(__file__).parent.parent / "README.md"
 OWN = "convoy_"
@@ -24,7 +24,9 @@ def settings_table() -> str:
 
 def metrics_table() -> str:
     rows = ["| metric | kind | what |", "|---|---|---|"]
-    metrics: list[Metric] = sorted(Metrics().registry.collect(), key=lambda metric: metric.name)
+    metrics: list[Metric] = sorted(
+        [*Metrics().registry.collect(), *WorkersMetrics().registry.collect()], key=lambda metric: metric.name
+    )
     for metric in metrics:
         if metric.name.startswith(OWN):
             suffix = {"counter": "_total", "info": "_info"}.get(metric.type, "")
@@ -53,7 +55,7 @@ def test_every_command_is_in_the_table() -> None:
 
 def test_the_table_says_what_each_command_needs() -> None:
     told = dict(
-        re.findall(r"^\| `convoy (\w+)` \|.*\| (?:the base|`convoy\[(\w+)\]`) \|$", README.read_text(), re.MULTILINE)
+        re.findall(r"^\| `convoy (\w+)` \|.*\| (?:the base|`\.\[(\w+)\]`) \|$", README.read_text(), re.MULTILINE)
     )
     assert told == {name: command.extra or "" for name, command in convoy.COMMANDS.items()}
 

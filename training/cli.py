@@ -20,6 +20,7 @@ from bundle.store import Bundle
 from training.config import PRESETS, preset
 from training.datasets import load
 from training.errors import ExportUnfaithful, TrainingDiverged, TrainingError
+from training.startup import choose_tensorflow, start_tensorflow
 
 
 def train(
@@ -61,10 +62,8 @@ def train(
 def _run(dataset: str, changes: dict[str, Any], data: Path | None, repository: Path) -> Bundle:
     """The heavy libraries are imported last, so that a mistake in the configuration is said at once."""
     config = dataclasses.replace(preset(dataset), **changes)
+    choose_tensorflow()
     pictures = load(config.dataset, data, say=_say)
-
-    from training.startup import start_tensorflow
-
     _say("starting TensorFlow")
     start_tensorflow()
 

@@ -3,6 +3,8 @@
 import dataclasses
 import platform
 import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +12,19 @@ from pathlib import Path
 from bundle.manifest import Provenance
 from training.config import TrainingConfig
 
-_LIBRARIES = ("convoy", "keras", "numpy", "onnx", "onnxruntime", "pillow", "tensorflow", "tf2onnx")
+# Those of them that are installed are recorded: some come under several names, as onnxruntime-gpu.
+_LIBRARIES = (
+    "convoy-serving",
+    "keras",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "pillow",
+    "tensorflow",
+    "tensorflow-cpu",
+    "tf2onnx",
+)
 _GIT_SECONDS = 10
 
 
@@ -22,8 +36,17 @@ def provenance(config: TrainingConfig, data_digest: str) -> Provenance:
         seed=config.seed,
         git_revision=_git_revision(Path(__file__)),
         data_digest=data_digest,
-        libraries={"python": platform.python_version()} | {name: metadata.version(name) for name in _LIBRARIES},
+        libraries={"python": platform.python_version()} | _installed(_LIBRARIES),
     )
+
+
+def _installed(distributions: Iterable[str]) -> dict[str, str]:
+    """The versions of those distributions that are installed."""
+    versions = {}
+    for name in distributions:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _git_revision(code: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 `python replay.py FORMAT FOLDER REQUEST.npz REPLY.npz` reads the input arrays and the batch sizes from the request and
 writes every output for every batch size. It imports only the runtime of the format, and nothing of this project, so it
-runs from anywhere. `training.export` starts it; `training.evaluate` uses `open_onnx` in the process.
+runs from anywhere. `training.parity` starts it; `training.evaluate` uses `open_onnx` in the process.
 """
 
 import sys

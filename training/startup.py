@@ -2,7 +2,7 @@
 
 TensorFlow writes what it finds out about the machine straight to the process's standard error before its log level is
 read. While it starts, that stream is held back; afterwards everything but the known chatter is passed on. Called by
-`training.cli` before anything imports Keras.
+`training.cli`: the choice before the data is loaded, which may import Keras, the start before training.
 """
 
 import os
@@ -16,10 +16,20 @@ from contextlib import contextmanager
 _CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl|E\d{4} .*failed call to cuInit.*\(303\)")
 
 
-def start_tensorflow() -> None:
-    """Imports Keras on TensorFlow and lets it look for devices. Takes some seconds."""
+def choose_tensorflow() -> None:
+    """Makes TensorFlow the backend that Keras will have, whatever the environment says; of use before its import.
+
+    What is set here holds for the processes that are started, too.
+    """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # By default the first process takes a GPU's whole memory, and the one that proves the SavedModel finds none.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
+def start_tensorflow() -> None:
+    """Imports Keras on TensorFlow and lets it look for devices. Takes some seconds."""
+    choose_tensorflow()
     with held_back_stderr():
         import keras  # noqa: F401
         import tensorflow as tf

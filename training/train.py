@@ -57,7 +57,7 @@ def train(config: TrainingConfig, dataset: Dataset) -> Trained:
 
 
 def _compile(model: keras.Model, config: TrainingConfig, steps: int) -> None:
-    warmup = round(steps * config.warmup)
+    warmup = int(steps * config.warmup)
     schedule = keras.optimizers.schedules.CosineDecay(
         config.learning_rate * _FIRST_LEARNING_RATE,
         steps - warmup,
@@ -95,9 +95,10 @@ def _fit(
 
 def _refuse_divergence(history: dict[str, tuple[float, ...]], config: TrainingConfig) -> None:
     for epoch, losses in enumerate(zip(history["loss"], history["val_loss"], strict=True), 1):
-        if not all(map(math.isfinite, losses)):
+        lost = [loss for loss in losses if not math.isfinite(loss)]
+        if lost:
             raise TrainingDiverged(
-                f"the loss became {max(losses)} in epoch {epoch} of {config.epochs}, so nothing is published; "
+                f"the loss became {lost[0]} in epoch {epoch} of {config.epochs}, so nothing is published; "
                 f"lower the learning rate, which is {config.learning_rate}"
             )
 

@@ -21,17 +21,19 @@ _CLASSES = b"\x12"  # Classification.classes = 2
 _RESULTS = b"\x12"  # ClassifyResponse.results = 2
 _TIMING = b"\x1a"  # ClassifyResponse.timing = 3
 _SCORE = b"\x1d"  # ClassScore.score = 3, a little-endian float32
+_ID = b"\x20"  # ClassifyResponse.id = 4
 _FLOAT = 4
 
 _encoders: "WeakKeyDictionary[Servable, _Encoder]" = WeakKeyDictionary()
 
 
-def response(answer: Answer) -> bytes:
-    """A ClassifyResponse: the version that answered, one result a picture in order, the timing."""
+def response(answer: Answer, number: int = 0) -> bytes:
+    """A ClassifyResponse: the version that answered, one result a picture in order, the timing, the request's id."""
     encoder = _encoders.get(answer.servable)
     if encoder is None:
         encoder = _encoders[answer.servable] = _Encoder(answer.servable)
-    return encoder.encode(answer)
+    encoded = encoder.encode(answer)
+    return encoded + _ID + _varint(number) if number else encoded
 
 
 class _Encoder:

@@ -9,6 +9,9 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from protos.classifier.v1 import classifier_pb2_grpc
+from service.api import admin
+from service.api.admin import AdminServicer
 from service.api.classifier import SERVICE, ClassifierServicer, register
 from service.api.health import HealthServicer
 from service.config import MEBIBYTE, Settings
@@ -28,7 +31,8 @@ class GrpcioTransport:
             self.port = server.add_insecure_port(f"{host}:{settings.port}")
         except RuntimeError as error:
             raise SettingsError(
-                f"--port {settings.port} can't be opened on {settings.host}: is it in use? Choose another"
+                f"--port {settings.port} can't be opened on --host {settings.host}; "
+                "is the port in use, or the address not one of this machine?"
             ) from error
 
     async def start(self) -> None:
@@ -40,17 +44,25 @@ class GrpcioTransport:
         await self._server.stop(grace)
 
 
-def build(settings: Settings, classifier: ClassifierServicer, health: HealthServicer) -> grpc.aio.Server:
-    """A server with every servicer and no port yet."""
-    server = grpc.aio.server(options=_options(settings))
+def build(
+    settings: Settings,
+    classifier: ClassifierServicer,
+    models: AdminServicer,
+    health: HealthServicer,
+    *,
+    shared: bool = False,
+) -> grpc.aio.Server:
+    """A server with every servicer and no port yet; a `shared` one is one that other processes listen on too."""
+    server = grpc.aio.server(options=_options(settings, shared=shared))
     register(classifier, server)
+    classifier_pb2_grpc.add_ModelAdminServicer_to_server(models, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (SERVICE, _name(health_pb2, "Health"), reflection.SERVICE_NAME)
+    names = (SERVICE, admin.SERVICE, _name(health_pb2, "Health"), reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     return server
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
+def _options(settings: Settings, *, shared: bool) -> list[tuple[str, int]]:
     age = (
         [("grpc.max_connection_age_ms", round(settings.max_connection_age * 1e3))]
         if settings.max_connection_age
@@ -60,8 +72,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         *age,
         ("grpc.max_receive_message_length", settings.max_message_mb * MEBIBYTE),
         ("grpc.max_send_message_length", -1),
-        # Two servers on one port would share its connections at random: better an error at the second's start.
-        ("grpc.so_reuseport", 0),
+        # Two servers on one port would share its connections at random: better an error at the second's start, unless
+        # they are workers of one server.
+        ("grpc.so_reuseport", int(shared)),
         # Clients may ping an idle connection this often without being told to go away.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -112,4 +112,5 @@ class Health:
             for versions in models.models().values()
             for version in versions
         ]
-        return "; ".join(states) or "starting"
+        problems = [f"{name}: {said}" for name in models.models() if (said := models.problem(name))]
+        return "; ".join(states + problems) or ("the repository is empty" if self._started else "starting")

@@ -2,11 +2,13 @@
 
 import math
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
 from bundle.manifest import TensorSpec
 from protos.classifier.v1 import classifier_pb2 as pb
+from service.batching.entries import Priority
 from service.errors import RequestInvalid
 from service.inference.values import Images, Request
 from service.models.planning.plan import Choice, Plan
@@ -16,6 +18,11 @@ from service.runtimes.base import Array
 _SIZED = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64)}
 DTYPES = {name: np.dtype(name) for name in ["bool", *(f"{kind}{bits}" for kind in _SIZED for bits in _SIZED[kind])]}
 MAX_DIMENSIONS = 8
+_PRIORITIES: dict[int, Priority] = {
+    pb.ClassifyRequest.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    pb.ClassifyRequest.INTERACTIVE: Priority.INTERACTIVE,
+    pb.ClassifyRequest.BATCH: Priority.BATCH,
+}
 
 
 def query(spec: pb.ModelSpec) -> ModelQuery:
@@ -42,7 +49,15 @@ def request(message: pb.ClassifyRequest, seconds_left: float | None) -> Request:
         inputs=inputs,
         top_k=message.top_k if message.HasField("top_k") else None,
         deadline=math.inf if seconds_left is None else time.monotonic() + seconds_left,
+        priority=_priority(message.priority),
     )
+
+
+def _priority(number: int) -> Priority:
+    priority = _PRIORITIES.get(number)
+    if priority is None:
+        raise RequestInvalid(f"priority is {number}; known are {', '.join(map(str, _PRIORITIES))}")
+    return priority
 
 
 def _values(message: pb.Input) -> Images | Array:
@@ -72,10 +87,11 @@ def _array(tensor: pb.Tensor, name: str) -> Array:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def status(version: ModelVersion) -> pb.VersionStatus:
-    """A version's state and why it is in it."""
+def status(version: ModelVersion, labels: Mapping[str, int]) -> pb.VersionStatus:
+    """A version's state, why it is in it, and those of the model's labels that point to it."""
     state = pb.VersionStatus.State.Value(version.state.value)
-    return pb.VersionStatus(version=version.number, state=state, reason=version.reason)
+    own = sorted(label for label, number in labels.items() if number == version.number)
+    return pb.VersionStatus(version=version.number, state=state, reason=version.reason, version_labels=own)
 
 
 def tensor_spec(spec: TensorSpec) -> pb.TensorSpec:

@@ -1,14 +1,17 @@
 """gRPC by pygrpc-native: HTTP/2 and framing in Rust outside the GIL, a burst of calls taken in one step.
 
 Only Classify is served this way, with no task and no context a call; every other method goes, unseen by the caller, to
-a grpcio server behind the front on a Unix socket. What the front can't do at all (TLS, ageing connections) is refused
-by `check`, and `--transport auto` then takes grpcio.
+a grpcio server behind the front on a Unix socket. What the front can't do at all (ageing connections) is refused by
+`service.server`, which then takes grpcio for `--transport auto`.
 """
 
 import asyncio
 import shutil
 import tempfile
 import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +22,7 @@ from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.api import encoding, messages
 from service.api.classifier import SERVICE
-from service.api.status import Guard, outcome
+from service.api.status import Guard, outcome, trailers
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelNotReady, RequestInvalid, SettingsError
 from service.inference.dataplane import Call, DataPlane
@@ -32,6 +35,8 @@ METHOD = "Classify"
 METHODS = [(f"/{SERVICE}/{METHOD}", False)]
 EVENTS_AT_ONCE = 256
 IO_THREADS = 1
+LOOK_SECONDS = 0.01
+QUIET_LOOKS = 5
 
 
 class NativeTransport:
@@ -39,26 +44,40 @@ class NativeTransport:
 
     name = "native"
 
-    def __init__(self, settings: Settings, data_plane: DataPlane, guard: Guard, behind: grpc.aio.Server) -> None:
-        """Listens. Raises SettingsError when the port can't be had. `behind` has no port of its own yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        data_plane: DataPlane,
+        guard: Guard,
+        behind: grpc.aio.Server,
+        *,
+        shared: bool = False,
+    ) -> None:
+        """Listens. Raises SettingsError when the port can't be had. `behind` has no port of its own yet.
+
+        A `shared` port is one that other processes listen on too.
+        """
         self.guard = guard
         self._data_plane = data_plane
         self._limit = settings.max_message_mb * MEBIBYTE
         self._behind = behind
-        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))
         self._replies: dict[int, _Reply] = {}
         self._loop = asyncio.get_running_loop()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
-            self.front = NativeGrpcFront(f"{host}:{settings.port}", METHODS, IO_THREADS, call_details=True)
+            self.front = NativeGrpcFront(
+                f"{host}:{settings.port}", METHODS, IO_THREADS, call_details=True, reuse_port=shared
+            )
         except OSError as error:
             raise SettingsError(
-                f"--port {settings.port} can't be opened on {settings.host}: is it in use? Choose another"
+                f"--port {settings.port} can't be opened on --host {settings.host}; "
+                "is the port in use, or the address not one of this machine?"
             ) from error
         self.port = self.front.bound_port
 
     async def start(self) -> None:
         """Answers calls from now on."""
+        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))  # not before: a start-up mistake would leave it there
         socket = str(self._folder / "behind")
         self._behind.add_insecure_port(f"unix:{socket}")
         await self._behind.start()
@@ -68,9 +87,11 @@ class NativeTransport:
 
     async def stop(self, grace: float) -> None:
         """Closes, once the guard is closed and calls are answered; what still runs after `grace` seconds is dropped."""
+        latest = time.monotonic() + grace
         await self._behind.stop(grace)
         for reply in list(self._replies.values()):
             reply.leave()
+        await _sent(self.port, latest)
         await asyncio.to_thread(self.front.close)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -110,6 +131,7 @@ class NativeTransport:
             return
         try:
             message = pb.ClassifyRequest.FromString(payload)
+            reply.id = message.id
             reply.call = self._data_plane.begin(messages.request(message, seconds_left), reply)
         except DecodeError:
             reply.failed(RequestInvalid("the call's bytes are not a ClassifyRequest"))
@@ -120,7 +142,7 @@ class NativeTransport:
 class _Reply:
     """The reply to one call of the front, given exactly once."""
 
-    __slots__ = ("_began", "_ended", "_number", "_transport", "call")
+    __slots__ = ("_began", "_ended", "_number", "_transport", "call", "id")
 
     def __init__(self, transport: NativeTransport, number: int, began: float) -> None:
         self._transport = transport
@@ -128,13 +150,14 @@ class _Reply:
         self._began = began
         self._ended = False
         self.call: Call | None = None
+        self.id = 0
 
     def done(self) -> bool:
         return self._ended
 
     def answered(self, answer: Answer) -> None:
         try:
-            payload = encoding.response(answer)
+            payload = encoding.response(answer, self.id)
         except Exception as error:
             self.failed(error)
         else:
@@ -142,23 +165,47 @@ class _Reply:
                 self._transport.front.respond(self._number, payload)
 
     def failed(self, error: Exception) -> None:
-        self.end(*outcome(METHOD, error))
+        self.end(*outcome(METHOD, error), trailers(error))
 
-    def end(self, code: grpc.StatusCode, sentence: str) -> None:
-        """Ends the call with a status."""
+    def end(self, code: grpc.StatusCode, sentence: str, metadata: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Ends the call with a status and trailing metadata."""
         if self._close(code):
-            self._transport.front.fail(self._number, code.value[0], sentence)
+            self._transport.front.fail(self._number, code.value[0], sentence, metadata or None)
 
     def leave(self) -> None:
         """The caller left or its deadline passed: nothing more is done for it."""
-        if self._close(grpc.StatusCode.CANCELLED) and self.call is not None:
-            self.call.cancel()
+        call = self.call
+        if self._close(grpc.StatusCode.CANCELLED) and call is not None:
+            call.cancel()
 
     def _close(self, code: grpc.StatusCode) -> bool:
         """Counts the call as over; False where it was before."""
         if self._ended:
             return False
         self._ended = True
+        self.call = None  # reply and call know each other: apart, they and the version go without the collector
         self._transport.forget(self._number)
         self._transport.guard.ended(METHOD, code, self._began)
         return True
+
+
+async def _sent(port: int, latest: float) -> None:
+    """Returns when slow readers have what was sent to them: the front does not tell, and drops the rest as it closes.
+
+    Several quiet looks in a row, because between two windows of HTTP/2 the kernel has nothing to send for a moment.
+    """
+    quiet = 0
+    while quiet < QUIET_LOOKS and time.monotonic() < latest:
+        quiet = 0 if _sending(port) else quiet + 1
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _sending(port: int) -> bool:
+    """Whether bytes from this port are in the kernel that their reader's machine has not taken. Only Linux tells."""
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        with suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                _, local, _, _, queues, *_ = line.split()
+                if local.endswith(f":{port:04X}") and not queues.startswith("00000000:"):
+                    return True
+    return False

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf import any_pb2
 
+from protos.rpc.v1 import status_pb2 as rpc
 from service import errors
 from service.telemetry.metrics import Metrics
 
@@ -32,11 +34,16 @@ LOOKS = 50
 # gRPC sends the sentence as one percent-encoded header, and clients refuse headers that are over 8 KiB in all.
 MOST_CHARACTERS = 800
 
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+
 CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.RequestInvalid: Code.INVALID_ARGUMENT,
     errors.ModelNotFound: Code.NOT_FOUND,
     errors.ModelNotReady: Code.UNAVAILABLE,
+    errors.LabelRefused: Code.FAILED_PRECONDITION,
+    errors.NotAllowed: Code.PERMISSION_DENIED,
     errors.QueueFull: Code.RESOURCE_EXHAUSTED,
+    errors.CannotMeetDeadline: Code.RESOURCE_EXHAUSTED,
     errors.DeadlinePassed: Code.DEADLINE_EXCEEDED,
     errors.ModelUnusable: Code.FAILED_PRECONDITION,
     errors.RuntimeFailed: Code.INTERNAL,
@@ -51,6 +58,18 @@ def outcome(method: str, error: BaseException) -> tuple[grpc.StatusCode, str]:
     return Code.INTERNAL, f"{method} failed inside the server; its log has the details"
 
 
+def trailers(error: BaseException) -> tuple[tuple[str, bytes], ...]:
+    """The metadata that ends a call beside its status: when to try again, for those who know google.rpc.RetryInfo."""
+    if not isinstance(error, errors.QueueFull | errors.CannotMeetDeadline):
+        return ()
+    code, sentence = outcome("", error)
+    retry = rpc.RetryInfo()
+    retry.retry_delay.FromNanoseconds(round(error.retry_after * 1e9))
+    detail = any_pb2.Any(type_url=RETRY_INFO, value=retry.SerializeToString())
+    status = rpc.Status(code=code.value[0], message=sentence, details=[detail])
+    return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
 class Guard:
     """Stands before every call: refuses when the server stops, counts what runs, maps errors. On the event loop."""
 
@@ -59,11 +78,14 @@ class Guard:
         self._running = 0
         self._refused = 0
         self._closed = False
+        self.closing = asyncio.Event()
+        """Set once the guard is closed, for calls that would otherwise go on."""
         self._idle = asyncio.Event()
 
     async def close(self, seconds: float) -> None:
         """Refuses new calls from now on, and waits until those that run are answered, for so long at most."""
         self._closed = True
+        self.closing.set()
         if self._running:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
@@ -76,11 +98,15 @@ class Guard:
     def accept(self, method: str) -> float:
         """Counts a call as running, until `ended`; gives its begin. Raises ModelNotReady once the guard is closed."""
         if self._closed:
-            self._refused += 1
-            self._metrics.call(method, Code.UNAVAILABLE.name).observe(0.0)
-            raise errors.ModelNotReady("the server is stopping; ask another one")
+            raise self.refusal(method)
         self._running += 1
         return time.monotonic()
+
+    def refusal(self, method: str) -> errors.ModelNotReady:
+        """Counts a call that a closed guard does not let in, and says why."""
+        self._refused += 1
+        self._metrics.call(method, Code.UNAVAILABLE.name).observe(0.0)
+        return errors.ModelNotReady("the server is stopping; ask another one")
 
     def ended(self, method: str, code: grpc.StatusCode, began: float) -> None:
         """Counts an accepted call as over."""
@@ -99,6 +125,7 @@ class Guard:
             reply.close()
             return await context.abort(*outcome(method, error))
         code, message = Code.OK, ""
+        metadata: tuple[tuple[str, bytes], ...] = ()
         try:
             return await reply
         except asyncio.CancelledError:
@@ -106,10 +133,13 @@ class Guard:
             raise
         except Exception as error:
             code, message = outcome(method, error)
+            metadata = trailers(error)
         finally:
             self.ended(method, code, began)
-        return await context.abort(code, message)
+        return await context.abort(code, message, metadata)
 
 
 def _cut(sentence: str) -> str:
+    """As much of the sentence as a header takes, in UTF-8: what can't be sent would leave the caller without an end."""
+    sentence = sentence.encode(errors="backslashreplace").decode()
     return sentence if len(sentence) <= MOST_CHARACTERS else f"{sentence[: MOST_CHARACTERS - 3]}..."

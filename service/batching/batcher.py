@@ -1,72 +1,136 @@
-"""The queue of one model version and the rule by which it becomes batches.
+"""The queue of one model version, at the door and at the end.
 
 An idle instance takes what is there at once; while all are busy, rows accumulate. So a lone request never waits and
-batches grow exactly as fast as the load does; there is no delay to tune. Entries whose caller left or whose deadline
-passed are dropped while the batch forms and never executed. Every entry is answered, whatever a runtime returns. All
-state belongs to the event loop. Called by `service.inference`, owned by `service.models`.
+batches grow exactly as fast as the load does; there is no delay to tune. A call whose deadline can't be met is refused
+when it comes, entries that expire or whose caller leaves are never executed, and every entry is answered, whatever a
+runtime does. All state belongs to the event loop. Called by `service.inference`, owned by `service.models`.
 """
 
 import asyncio
 import math
 import time
-from collections import deque
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Final, cast
 
 from bundle.manifest import Signature
-from service.batching.entries import Entry, Ran, Slice, Waiter
-from service.batching.instance import Instance, Outcome
-from service.errors import DeadlinePassed, ModelNotReady, RuntimeFailed
+from service.batching.entries import Entry, Priority, Ran, Waiter
+from service.batching.estimate import Estimate
+from service.batching.instance import Piece
+from service.batching.instances import Instances, Renewal
+from service.batching.waiting import Waiting
+from service.errors import CannotMeetDeadline, ModelNotReady, RuntimeFailed
 from service.runtimes.base import Arrays, Runtime
 from service.telemetry.metrics import VersionMetrics
 
+TIMEOUT_SECONDS: Final = 30.0
+# A refused caller is never told to come back at once: what it was refused for takes a while to go away.
+LEAST_RETRY_SECONDS: Final = 0.1
 _UNLOADED = "the model was unloaded before this call's turn; try again"
 
 
 class Batcher:
-    """Runs rows on the runtimes, in arrival order, in batches of up to `max_batch_size`."""
+    """Runs rows on the runtimes in batches of up to `max_batch_size`, by the rule of `service.batching.waiting`."""
 
     def __init__(
-        self, runtimes: Sequence[Runtime], signature: Signature, *, max_batch_size: int, metrics: VersionMetrics
+        self,
+        runtimes: Sequence[Runtime],
+        signature: Signature,
+        *,
+        max_batch_size: int,
+        metrics: VersionMetrics,
+        timeout: float = TIMEOUT_SECONDS,
+        renewal: Renewal | None = None,
     ) -> None:
+        """`timeout` is the seconds of one batch after which its instance is given up; `renewal` replaces it."""
         self.max_batch_size = max_batch_size
+        self.estimate = Estimate()
+        self.changed: Callable[[], None] = _nothing
+        """Called when `problem` changed; `service.models` sets it."""
         self._metrics = metrics
-        self._signature = signature
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[Entry] = deque()
-        self._started: dict[Instance, float] = {}
-        self._instances = self._instances_of(runtimes)
-        self._idle = list(self._instances)
+        self._waiting = Waiting(max_batch_size, mixed=any(None in spec.shape[1:] for spec in signature.inputs))
+        self._refusal = ""
         self._stopped = False
-        self._mixed = any(None in spec.shape[1:] for spec in signature.inputs)
-
-    async def run(self, rows: Arrays, deadline: float = math.inf) -> Ran:
-        """Runs rows [n, ...] of every input and waits for their outputs.
-
-        Raises DeadlinePassed when the deadline (monotonic seconds) goes by before the last row was begun, RuntimeFailed
-        when the runtime threw, ModelNotReady after `stop`. A caller that is cancelled leaves the queue without being
-        executed.
-        """
-        future: asyncio.Future[Ran] = self._loop.create_future()
-        self.submit(rows, deadline, cast("Waiter", future))
-        return await future
-
-    def submit(self, rows: Arrays, deadline: float, waiter: Waiter) -> None:
-        """As `run`, for a caller that is told instead of waiting."""
-        if self._stopped:
-            waiter.set_exception(ModelNotReady(_UNLOADED))
-            return
-        count = len(next(iter(rows.values())))
-        self._queue.append(Entry(rows, count, deadline, time.monotonic(), waiter))
-        if self._idle:
-            self._dispatch()
+        self._signature = signature
+        self._timeout = timeout
+        self._instances = self._instances_of(runtimes, renewal)
 
     @property
     def stopped(self) -> bool:
         """Whether it takes no more rows."""
         return self._stopped
 
-    async def swap(self, runtimes: Sequence[Runtime], max_batch_size: int) -> None:
+    @property
+    def problem(self) -> str:
+        """Why no batch can be run, in words; empty where one can."""
+        return self._instances.problem
+
+    @property
+    def renewing(self) -> bool:
+        """Whether what is the problem is being mended, and hasn't failed to be."""
+        return self._instances.renewing
+
+    async def run(self, rows: Arrays, deadline: float = math.inf, priority: Priority = Priority.INTERACTIVE) -> Ran:
+        """Runs rows [n, ...] of every input and waits for their outputs.
+
+        Raises CannotMeetDeadline when there is no hope to be back by the deadline (monotonic seconds), DeadlinePassed
+        when it goes by before the last row was begun, RuntimeFailed when the runtime threw or hung, ModelNotReady after
+        `stop` or while no instance works. A caller that is cancelled leaves the queue without being executed.
+        """
+        self.check_deadline(len(next(iter(rows.values()))), deadline, priority)
+        future: asyncio.Future[Ran] = self._loop.create_future()
+        entry = self.submit(rows, deadline, cast("Waiter", future), priority)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if entry is not None:
+                self.leave(entry)
+            raise
+
+    def submit(
+        self, rows: Arrays, deadline: float, waiter: Waiter, priority: Priority = Priority.INTERACTIVE
+    ) -> Entry | None:
+        """As `run`, for a caller that is told instead of waiting and has asked `check_deadline`.
+
+        Gives what to `leave` with; None where the waiter was refused.
+        """
+        if self._refusal:
+            waiter.set_exception(ModelNotReady(self._refusal))
+            return None
+        entry = Entry(rows, len(next(iter(rows.values()))), deadline, time.monotonic(), waiter, priority)
+        self._waiting.push(entry)
+        if self._instances.idle:
+            self._dispatch()
+        return entry
+
+    def leave(self, entry: Entry) -> None:
+        """The entry's caller, who is done waiting, left."""
+        self._waiting.leave(entry)
+
+    def check_deadline(self, count: int, deadline: float, priority: Priority) -> None:
+        """Raises CannotMeetDeadline where `count` rows that come now would, at the estimate, not be back in time.
+
+        What can begin at once is never refused: it is what the estimate learns from.
+        """
+        if deadline == math.inf:
+            return
+        now = time.monotonic()
+        ahead = self._waiting.ahead(priority)
+        # Nearly all calls have time enough for every batch to take the longest there is; only the others are reckoned.
+        if deadline - now > (2 + (ahead + count) / self.max_batch_size) * self.estimate.longest:
+            return
+        if not self.estimate.known or (self._instances.idle and not ahead):
+            return
+        wait, run = self._seconds(ahead, count, now)
+        if 0 < deadline - now < wait + run:
+            raise CannotMeetDeadline(deadline - now, wait, run, max(wait, LEAST_RETRY_SECONDS))
+
+    def retry_after(self) -> float:
+        """In how many seconds, at the estimate, all that waits now is begun."""
+        wait, _ = self._seconds(self._waiting.ahead(Priority.BATCH), 1, time.monotonic())
+        return max(wait, LEAST_RETRY_SECONDS)
+
+    async def swap(self, runtimes: Sequence[Runtime], max_batch_size: int, renewal: Renewal | None = None) -> None:
         """Gives every batch from now on to these runtimes; those before end the batch in hand and are closed.
 
         After `stop` it is the new ones that are closed.
@@ -75,13 +139,11 @@ class Batcher:
             await asyncio.to_thread(_close, runtimes)
             return
         before = self._instances
-        self.max_batch_size = max_batch_size
-        self._instances = self._instances_of(runtimes)
-        self._idle = list(self._instances)
-        for instance in before:
-            instance.retired = True
-        self._dispatch()
-        await asyncio.to_thread(_stop, before)
+        self.max_batch_size = self._waiting.max_batch_size = max_batch_size
+        self.estimate = Estimate()
+        self._instances = self._instances_of(runtimes, renewal)
+        self._instances_changed()
+        await before.stop()
 
     async def stop(self) -> None:
         """Waits for the batches in hand and ends the instances.
@@ -89,67 +151,77 @@ class Batcher:
         Whoever still waits in the queue gets ModelNotReady; `service.models` stops only what has no lease.
         """
         self._stopped = True
-        for entry in self._queue:
-            entry.fail(ModelNotReady(_UNLOADED))
-        self._queue.clear()
-        await asyncio.to_thread(_stop, self._instances)
+        self._refuse(_UNLOADED)
+        await self._instances.stop()
+        self.changed = _nothing
 
-    def _instances_of(self, runtimes: Sequence[Runtime]) -> list[Instance]:
-        return [Instance(runtime, self._signature, self.max_batch_size, self._finish) for runtime in runtimes]
+    def _instances_of(self, runtimes: Sequence[Runtime], renewal: Renewal | None) -> Instances:
+        return Instances(
+            runtimes,
+            self._signature,
+            self.max_batch_size,
+            timeout=self._timeout,
+            renewal=renewal,
+            metrics=self._metrics,
+            finished=self._finish,
+            changed=self._instances_changed,
+        )
+
+    def _seconds(self, ahead: int, count: int, now: float) -> tuple[float, float]:
+        """The seconds until the last of `count` rows behind `ahead` others is begun, and of its run."""
+        full, rest = divmod(ahead + count - 1, self.max_batch_size)
+        wait = self._instances.seconds_busy(self.estimate, now)
+        if full:
+            wait += full * self.estimate.seconds(self.max_batch_size) / max(1, len(self._instances))
+        return wait, self.estimate.seconds(rest + 1)
 
     def _dispatch(self) -> None:
-        while self._idle and (batch := self._form()):
-            instance = self._idle.pop()
-            self._started[instance] = time.monotonic()
-            instance.start(batch)
+        while self._instances.idle and (batch := self._waiting.form()):
+            self._instances.start(batch)
 
-    def _form(self) -> list[Slice]:
-        batch: list[Slice] = []
-        room, now = self.max_batch_size, time.monotonic()
-        while self._queue and room:
-            entry = self._queue[0]
-            if not self._wanted(entry, now):
-                self._queue.popleft()
-                continue
-            if batch and self._mixed and entry.row_shapes != batch[0].entry.row_shapes:
-                break
-            part = entry.take(room)
-            room -= part.count
-            batch.append(part)
-            if entry.taken == entry.count:
-                self._queue.popleft()
-        return batch
-
-    def _wanted(self, entry: Entry, now: float) -> bool:
-        if now > entry.deadline:
-            waited = now - entry.arrived
-            begun = f"{entry.taken} of {entry.count} pictures were begun" if entry.taken else "nothing was executed"
-            entry.fail(DeadlinePassed(f"the deadline passed after {waited:.3f} s in the queue; {begun}"))
-        return not entry.waiter.done()
-
-    def _finish(self, instance: Instance, batch: Sequence[Slice], outcome: Outcome) -> None:
+    def _finish(self, began: float, pieces: Sequence[Piece]) -> None:
         """Gives the instance its next batch first, then answers this one."""
-        started = self._started.pop(instance)
-        if not instance.retired:
-            self._idle.append(instance)
-            self._dispatch()
-        self._metrics.compute.observe(outcome.seconds)
-        self._metrics.batch_size.observe(sum(part.count for part in batch))
+        self._dispatch()
+        rows = 0
+        for piece in pieces:
+            rows += self._answer(began, piece)
+        self._metrics.batch_size.observe(rows)
+
+    def _answer(self, began: float, piece: Piece) -> int:
+        """Answers those that were run together; gives their rows."""
+        self._metrics.compute.observe(piece.seconds)
         begin = 0
-        for part in batch:
-            waited = started - part.entry.arrived
+        for part in piece.slices:
+            waited = began - part.entry.arrived
             self._metrics.queue.observe(waited)
-            if outcome.error is not None:
-                part.entry.fail(outcome.error)
+            if piece.error is not None:
+                part.entry.fail(piece.error)
             else:
-                own = {name: values[begin : begin + part.count] for name, values in outcome.outputs.items()}
-                _deliver(part, own, waited, outcome.seconds)
+                try:
+                    own = {name: values[begin : begin + part.count] for name, values in piece.outputs.items()}
+                    part.entry.deliver(part, own, waited, piece.seconds)
+                except Exception as error:  # whatever it is, the batch's other entries are answered
+                    part.entry.fail(RuntimeFailed(f"the runtime's outputs differ from batch to batch: {error}"))
             begin += part.count
+        if piece.error is None:
+            self.estimate.observe(begin, piece.seconds)
+        return begin
 
+    def _instances_changed(self) -> None:
+        """Whoever waits while nothing works is told to ask elsewhere, rather than to wait for what may never come."""
+        if self._stopped:
+            return
+        if self.problem:
+            self._refuse(self.problem)
+        else:
+            self._refusal = ""
+            self._dispatch()
+        self.changed()
 
-def _stop(instances: Sequence[Instance]) -> None:
-    for instance in instances:
-        instance.stop()
+    def _refuse(self, why: str) -> None:
+        self._refusal = why
+        for entry in self._waiting.clear():
+            entry.fail(ModelNotReady(why))
 
 
 def _close(runtimes: Sequence[Runtime]) -> None:
@@ -157,8 +229,5 @@ def _close(runtimes: Sequence[Runtime]) -> None:
         runtime.close()
 
 
-def _deliver(part: Slice, outputs: Arrays, queue_seconds: float, compute_seconds: float) -> None:
-    try:
-        part.entry.deliver(part, outputs, queue_seconds, compute_seconds)
-    except (ValueError, KeyError) as error:
-        part.entry.fail(RuntimeFailed(f"the runtime's outputs differ from batch to batch: {error}"))
+def _nothing() -> None:
+    pass

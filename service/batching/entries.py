@@ -6,11 +6,19 @@ is back, or with the first error. Belongs to the event loop; only the arrays are
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
 
 from service.runtimes.base import Array, Arrays
+
+
+class Priority(Enum):
+    """Whose rows go first. INTERACTIVE: somebody waits for the answer. BATCH: a job that takes what is left."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
 
 
 @dataclass(slots=True)
@@ -36,14 +44,19 @@ class Waiter(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """Rows [n, ...] of every input, when they must be begun (monotonic seconds) and where the answer goes."""
+    """Rows [n, ...] of every input, when they must be begun (monotonic seconds) and where the answer goes.
+
+    `gone` is set once its rows that were not taken are out of the count of those that wait.
+    """
 
     rows: Arrays
     count: int
     deadline: float
     arrived: float
     waiter: Waiter
+    priority: Priority = Priority.INTERACTIVE
     taken: int = 0
+    gone: bool = False
     _returned: int = 0
     _queue_seconds: float = 0.0
     _compute_seconds: float = 0.0

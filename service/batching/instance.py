@@ -1,7 +1,8 @@
 """One runtime and the thread that runs its batches, one at a time.
 
 The thread copies the rows into the batch's preallocated buffer (the only copy a row sees), runs it, and hands outputs
-or the error back to the event loop. It never touches an entry's state.
+or errors back to the event loop. Where a batch of several entries throws, its halves are run again, and theirs, so that
+only the entries that can't be run fail: at most 2n - 1 runs for n entries. It never touches an entry's state.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,29 +23,46 @@ from service.runtimes.base import Array, Arrays, Runtime
 
 log = logging.getLogger(__name__)
 
+# Batches in a row of which nothing could be run, after which the runtime has to prove itself.
+SUSPICIOUS: Final = 3
+
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one run went: outputs by name for all rows of the batch, or an error; and its seconds."""
+class Piece:
+    """Slices that were run together: outputs by name for all their rows, or an error; and the run's seconds."""
 
+    slices: Sequence[Slice]
     outputs: Arrays
     error: Exception | None
     seconds: float
 
 
-Report = Callable[["Instance", Sequence[Slice], Outcome], None]
+Prove = Callable[[Runtime], None]
 
 
 class Instance:
-    """Runs batches of up to `max_batch_size` rows on one runtime; `report` is called on the loop after each.
+    """Runs batches of up to `max_batch_size` rows on one runtime.
 
-    `retired` is the loop's mark on one that gets no further batch.
+    On the loop, `report` is called after each batch with its pieces in order, and `broken` with the reason where the
+    runtime threw `SUSPICIOUS` batches in a row and `prove` then raised: inputs that no runtime can run don't count.
     """
 
-    def __init__(self, runtime: Runtime, signature: Signature, max_batch_size: int, report: Report) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        signature: Signature,
+        max_batch_size: int,
+        *,
+        report: Callable[["Instance", Sequence[Piece]], None],
+        broken: Callable[["Instance", str], None],
+        prove: Prove | None,
+    ) -> None:
         self.runtime = runtime
-        self.retired = False
         self._report = report
+        self._broken = broken
+        self._prove = prove
+        self._failures = 0
+        self._abandoned = False
         self._loop = asyncio.get_running_loop()
         self._buffers = {
             spec.name: np.empty((max_batch_size, *_sizes(spec.shape[1:])), np.dtype(spec.dtype))
@@ -58,21 +77,54 @@ class Instance:
         """Runs the batch in the instance's thread. Not called again before its report."""
         self._inbox.put(batch)
 
-    def stop(self) -> None:
-        """Ends the thread after the batch in hand and gives the runtime back."""
+    def end(self) -> None:
+        """Ends the thread after the batch in hand; it closes the runtime."""
         self._inbox.put(None)
-        self._thread.join()
+
+    def abandon(self) -> None:
+        """The same for a thread that may never come back: nothing more is run, and nobody waits for it."""
+        self._abandoned = True
+        self.end()
+
+    def join(self, seconds: float) -> None:
+        """Waits for the thread's end, for so long at most."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            log.error("runtime does not come back", extra={"runtime": str(self.runtime.info)})
+
+    def _work(self) -> None:
+        while (batch := self._inbox.get()) is not None:
+            if self._abandoned:
+                continue
+            tell(self._loop, self._report, self, self._pieces(batch))
+            if self._failures >= SUSPICIOUS and self._prove is not None:
+                self._prove_it(self._prove)
         try:
             self.runtime.close()
         except Exception:
             log.exception("runtime could not be closed", extra={"runtime": str(self.runtime.info)})
 
-    def _work(self) -> None:
-        while (batch := self._inbox.get()) is not None:
-            outcome = self._run(batch)
-            self._loop.call_soon_threadsafe(self._report, self, batch, outcome)
+    def _pieces(self, batch: Sequence[Slice]) -> Sequence[Piece]:
+        whole = self._run(batch, logging.ERROR)
+        if whole.error is None:
+            self._failures = 0
+            return (whole,)
+        pieces = self._halves(batch) if len(batch) > 1 else [whole]
+        self._failures = 0 if any(piece.error is None for piece in pieces) else self._failures + 1
+        return pieces
 
-    def _run(self, batch: Sequence[Slice]) -> Outcome:
+    def _halves(self, batch: Sequence[Slice]) -> list[Piece]:
+        pieces: list[Piece] = []
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            if self._abandoned:  # the callers have been answered, and nobody looks at the pieces
+                break
+            piece = self._run(half, logging.DEBUG)
+            again = piece.error is not None and len(half) > 1
+            pieces += self._halves(half) if again else [piece]
+        return pieces
+
+    def _run(self, batch: Sequence[Slice], severity: int) -> Piece:
         began = time.monotonic()
         outputs: Mapping[str, Array] = {}
         error: Exception | None = None
@@ -83,10 +135,18 @@ class Instance:
                 returned = {name: len(values) for name, values in outputs.items()}
                 raise RuntimeFailed(f"{self.runtime.info} got {rows} rows and gave back {returned}")
         except Exception as failure:
-            log.exception("batch failed", extra={"runtime": str(self.runtime.info)})
+            log.log(severity, "batch failed", exc_info=True, extra={"runtime": str(self.runtime.info)})
             known = isinstance(failure, RuntimeFailed)
             error = failure if known else RuntimeFailed(f"{self.runtime.info} failed: {failure}")
-        return Outcome(outputs, error, time.monotonic() - began)
+        return Piece(batch, outputs, error, time.monotonic() - began)
+
+    def _prove_it(self, prove: Prove) -> None:
+        self._failures = 0
+        try:
+            prove(self.runtime)
+        except Exception as error:
+            reason = f"{self.runtime.info} failed {SUSPICIOUS} batches in a row and then its proof: {error}"
+            tell(self._loop, self._broken, self, reason)
 
     def _fill(self, batch: Sequence[Slice]) -> Arrays:
         """The batch's rows side by side: the one slice itself, or copied into the buffer."""
@@ -101,6 +161,15 @@ class Instance:
         if buffer is None:
             return np.concatenate(parts)
         return np.concatenate(parts, out=buffer[: sum(map(len, parts))])
+
+
+def tell(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> bool:
+    """Calls the function on the loop, from a thread; False where the loop is closed: a thread may outlive it."""
+    try:
+        loop.call_soon_threadsafe(function, *arguments)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _sizes(shape: Sequence[int | None]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from service.client.errors import ClientError
 from service.client.results import Head, ModelInfo, ModelSummary, VersionStatus
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 STYLES = {"READY": "green", "UNAVAILABLE": "red"}
@@ -58,11 +59,21 @@ def show(found: ModelInfo | Sequence[ModelSummary]) -> None:
     console = Console()
     if isinstance(found, ModelInfo):
         console.print(_facts(found))
-        console.print(_versions([ModelSummary(found.name, found.versions)]))
+        _tell([ModelSummary(found.name, found.versions, found.problem)], console)
     elif found:
-        console.print(_versions(found))
+        _tell(found, console)
     else:
         console.print("The server has no model yet.")
+
+
+def _tell(models: Sequence[ModelSummary], console: "Console") -> None:
+    """The versions, and below them what is wrong with a model as a whole."""
+    from rich.text import Text
+
+    console.print(_versions(models))
+    for model in models:
+        if model.problem:
+            console.print(Text(f"{model.name}: {model.problem}", "yellow"))
 
 
 def _versions(models: Sequence[ModelSummary]) -> "Table":

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 import grpc
 
 from protos.classifier.v1 import classifier_pb2 as pb
-from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub
+from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub, ModelAdminStub
 from service.client import channel, messages, pictures
 from service.client.errors import CallCancelled, ImageRejected, translated
 from service.client.pictures import Image, Picture
 from service.client.results import Classification, ModelInfo, ModelSummary
 
 if TYPE_CHECKING:
-    from protos.classifier.v1.classifier_pb2_grpc import ClassifierAsyncStub
+    from protos.classifier.v1.classifier_pb2_grpc import ClassifierAsyncStub, ModelAdminAsyncStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -45,6 +45,7 @@ class AsyncClient:
         root_certificates: str | os.PathLike[str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = channel.DEFAULT_MESSAGE_BYTES,
+        priority: channel.Priority = "interactive",
     ) -> None:
         self._endpoint = channel.endpoint(
             server,
@@ -53,6 +54,7 @@ class AsyncClient:
             root_certificates=root_certificates,
             credentials=credentials,
             max_message_bytes=max_message_bytes,
+            priority=priority,
         )
         self._channel: grpc.aio.Channel | None = None
         self._opened_stub: ClassifierAsyncStub | None = None
@@ -73,7 +75,7 @@ class AsyncClient:
         Without `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5
         classes a head. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
         """
-        question = messages.question(model, version, version_label, top_k)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
         picture = pictures.look(image, "image", self._endpoint.largest_picture)
         if picture.refusal:
             raise picture.refusal
@@ -128,7 +130,7 @@ class AsyncClient:
         before anything is sent; it is read when its call is made. A call that fails (CallFailed) ends the stream and
         cancels those after it; the answers before it have been given.
         """
-        question = messages.question(model, version, version_label, top_k)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
         at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
         return self._stream(question, images, images_per_call, at_once, self._endpoint.seconds(timeout))
 
@@ -148,6 +150,23 @@ class AsyncClient:
         """One model: signature, preprocessing, heads, metrics, runtime. Raises CallFailed, such as ModelNotFound."""
         request = pb.GetModelRequest(model=messages.model_spec(name, version, version_label))
         return messages.model_info(await self._ask(self._stub().GetModel, request, timeout))
+
+    async def set_version_label(
+        self, model: str, label: str, version: int, *, timeout: float | None = None
+    ) -> int | None:
+        """Points a label at a READY version; gives where it pointed before, None for a new label.
+
+        The server must allow it (--allow-admin), and only the one that answers is told. Raises CallFailed, such as
+        ModelUnusable where the version is not READY.
+        """
+        request = messages.label_request(model, label, version)
+        return messages.moved_from(await self._ask(self._admin().SetVersionLabel, request, timeout))
+
+    async def delete_version_label(self, model: str, label: str, *, timeout: float | None = None) -> int:
+        """Removes a label; gives where it pointed. The server must allow it (--allow-admin). Raises CallFailed."""
+        request = pb.DeleteVersionLabelRequest(model=model, label=label)
+        response = await self._ask(self._admin().DeleteVersionLabel, request, timeout)
+        return response.previous_version
 
     async def close(self) -> None:
         """Ends the connection; calls under way fail with CallCancelled."""
@@ -171,6 +190,11 @@ class AsyncClient:
             self._channel = self._endpoint.connect_async()
             self._opened_stub = ClassifierStub(self._channel)
         return self._opened_stub
+
+    def _admin(self) -> "ModelAdminAsyncStub":
+        self._stub()
+        assert self._channel is not None  # noqa: S101 - opened above
+        return ModelAdminStub(self._channel)
 
     async def _ask(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None

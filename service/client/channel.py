@@ -7,12 +7,14 @@ not take is sent again by gRPC itself, up to five attempts, on whichever backend
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import grpc
 
 if TYPE_CHECKING:
     import os
+
+Priority: TypeAlias = Literal["interactive", "batch"]
 
 MEBIBYTE = 1 << 20
 DEFAULT_SERVER = "localhost:8500"
@@ -50,6 +52,7 @@ class Endpoint:
     wait_for_ready: bool
     max_message_bytes: int
     credentials: grpc.ChannelCredentials | None
+    priority: Priority
 
     @property
     def largest_picture(self) -> int:
@@ -84,6 +87,7 @@ def endpoint(
     root_certificates: "str | os.PathLike[str] | None",
     credentials: grpc.ChannelCredentials | None,
     max_message_bytes: int,
+    priority: Priority,
 ) -> Endpoint:
     """Checks the terms and reads the certificates. Raises ValueError, or OSError for the certificates' file."""
     if ":" not in server or server.startswith(("http://", "https://")):
@@ -94,12 +98,15 @@ def endpoint(
         credentials = grpc.ssl_channel_credentials(Path(root_certificates).read_bytes())
     if max_message_bytes <= _ENVELOPE_BYTES:
         raise ValueError(f"max_message_bytes is {max_message_bytes}, it must be above {_ENVELOPE_BYTES}")
+    if priority not in get_args(Priority):
+        raise ValueError(f"priority is {priority!r}, it must be one of {', '.join(get_args(Priority))}")
     terms = Endpoint(
         server=server,
         timeout=timeout,
         wait_for_ready=wait_for_ready,
         max_message_bytes=max_message_bytes,
         credentials=credentials,
+        priority=priority,
     )
     terms.seconds(None)
     return terms

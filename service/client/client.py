@@ -12,7 +12,7 @@ from typing import Self, TypeAlias, TypeVar
 import grpc
 
 from protos.classifier.v1 import classifier_pb2 as pb
-from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub
+from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub, ModelAdminStub
 from service.client import channel, messages, pictures
 from service.client.errors import ImageRejected, translated
 from service.client.pictures import Image, Picture
@@ -31,7 +31,8 @@ class Client:
     call may take, retries included. With `wait_for_ready` a call waits for a server that is not up yet instead of
     failing after the retries. `root_certificates` is the PEM file to check the server's certificate against;
     `credentials` are gRPC channel credentials for everything else, such as mutual TLS. `max_message_bytes` should be
-    the server's limit. Raises ValueError or OSError for terms that can't be used; nothing is connected yet.
+    the server's limit. With `priority` "batch", for jobs, pictures give way to those of interactive callers. Raises
+    ValueError or OSError for terms that can't be used; nothing is connected yet.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Client:
         root_certificates: str | os.PathLike[str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = channel.DEFAULT_MESSAGE_BYTES,
+        priority: channel.Priority = "interactive",
     ) -> None:
         self._endpoint = channel.endpoint(
             server,
@@ -51,9 +53,11 @@ class Client:
             root_certificates=root_certificates,
             credentials=credentials,
             max_message_bytes=max_message_bytes,
+            priority=priority,
         )
         self._channel = self._endpoint.connect()
         self._stub = ClassifierStub(self._channel)
+        self._admin = ModelAdminStub(self._channel)
 
     def classify(
         self,
@@ -70,7 +74,7 @@ class Client:
         Without `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5
         classes a head. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
         """
-        question = messages.question(model, version, version_label, top_k)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
         picture = pictures.look(image, "image", self._endpoint.largest_picture)
         if picture.refusal:
             raise picture.refusal
@@ -125,7 +129,7 @@ class Client:
         call is made. A call that fails (CallFailed) ends the stream and cancels those after it; the answers before it
         have been given.
         """
-        question = messages.question(model, version, version_label, top_k)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
         groups = pictures.planned(images, self._endpoint.largest_picture, images_per_call)
         at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
         return self._stream(question, groups, self._endpoint.seconds(timeout), at_once)
@@ -145,6 +149,21 @@ class Client:
         """One model: signature, preprocessing, heads, metrics, runtime. Raises CallFailed, such as ModelNotFound."""
         request = pb.GetModelRequest(model=messages.model_spec(name, version, version_label))
         return messages.model_info(self._ask(self._stub.GetModel, request, timeout))
+
+    def set_version_label(self, model: str, label: str, version: int, *, timeout: float | None = None) -> int | None:
+        """Points a label at a READY version; gives where it pointed before, None for a new label.
+
+        The server must allow it (--allow-admin), and only the one that answers is told. Raises CallFailed, such as
+        ModelUnusable where the version is not READY.
+        """
+        request = messages.label_request(model, label, version)
+        return messages.moved_from(self._ask(self._admin.SetVersionLabel, request, timeout))
+
+    def delete_version_label(self, model: str, label: str, *, timeout: float | None = None) -> int:
+        """Removes a label; gives where it pointed. The server must allow it (--allow-admin). Raises CallFailed."""
+        request = pb.DeleteVersionLabelRequest(model=model, label=label)
+        response = self._ask(self._admin.DeleteVersionLabel, request, timeout)
+        return response.previous_version
 
     def close(self) -> None:
         """Ends the connection; calls under way fail with CallCancelled."""

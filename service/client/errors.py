@@ -5,7 +5,7 @@
       CallFailed            a whole call has no answer
         ServerUnavailable     not reachable or not ready, after the retries
         DeadlineExceeded      no answer within the call's time
-        Overloaded            the server's queue is full
+        Overloaded            the server's queue is full, or too long for the call's time
         InvalidRequest        the request contradicts the model's signature or a limit
         MessageTooLarge       the call's bytes are over the server's limit
         ModelNotFound         no such model, version or label
@@ -18,10 +18,13 @@
 Each names the server and the remedy and has the original gRPC error as its `__cause__`. They can be pickled.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import grpc
+from google.protobuf.message import DecodeError
+
+from protos.rpc.v1.status_pb2 import RetryInfo, Status
 
 
 class ClientError(Exception):
@@ -66,7 +69,15 @@ class DeadlineExceeded(CallFailed):
 
 
 class Overloaded(CallFailed):
-    """The server's queue is full."""
+    """The server's queue is full, or too long for the call's time.
+
+    `retry_after` is the server's estimate of the seconds after which it makes sense to try again; None where it gave
+    none.
+    """
+
+    def __init__(self, server: str, problem: str, retry_after: float | None = None) -> None:
+        super().__init__(server, problem)
+        self.retry_after = retry_after
 
 
 class InvalidRequest(CallFailed):
@@ -122,7 +133,7 @@ _MEANING: dict[grpc.StatusCode, tuple[type[CallFailed], str]] = {
         "{details}; `convoy models --server {server}` shows the versions' states",
     ),
     _Code.UNAUTHENTICATED: (AccessDenied, "access denied: {details}; check the credentials"),
-    _Code.PERMISSION_DENIED: (AccessDenied, "access denied: {details}; check the credentials"),
+    _Code.PERMISSION_DENIED: (AccessDenied, "access denied: {details}"),
     _Code.UNIMPLEMENTED: (WrongServer, "answers, but not as a Convoy classifier ({details}); check the address"),
     _Code.CANCELLED: (CallCancelled, "the call was cancelled, as it is when its client is closed ({details})"),
 }
@@ -137,7 +148,22 @@ def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
     kind, sentence = _MEANING.get(code, _OTHERWISE)
     if code is _Code.RESOURCE_EXHAUSTED and "larger than max" in details:
         kind, sentence = _TOO_LARGE
-    return kind(server, sentence.format(details=details, server=server, timeout=timeout, code=code.name))
+    problem = sentence.format(details=details, server=server, timeout=timeout, code=code.name)
+    return Overloaded(server, problem, _retry_after(error)) if kind is Overloaded else kind(server, problem)
+
+
+def _retry_after(error: grpc.RpcError) -> float | None:
+    """The seconds of the google.rpc.RetryInfo among the details in the trailing metadata, if there is one."""
+    metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]
+    for key, value in metadata:
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            try:
+                for detail in Status.FromString(value).details:
+                    if detail.type_url.endswith("/google.rpc.RetryInfo"):
+                        return RetryInfo.FromString(detail.value).retry_delay.ToNanoseconds() / 1e9
+            except DecodeError:  # not ours
+                return None
+    return None
 
 
 @contextmanager

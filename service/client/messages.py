@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import grpc
 
 from protos.classifier.v1 import classifier_pb2 as pb
+from service.client.channel import Priority
 from service.client.errors import ImageRejected, ServerFailed
 from service.client.pictures import Picture
 from service.client.results import (
@@ -38,9 +39,13 @@ def model_spec(name: str, version: int | None = None, version_label: str | None 
     return pb.ModelSpec(name=name)
 
 
-def question(name: str, version: int | None, version_label: str | None, top_k: int | None) -> pb.ClassifyRequest:
+def question(
+    name: str, version: int | None, version_label: str | None, top_k: int | None, priority: Priority = "interactive"
+) -> pb.ClassifyRequest:
     """A request that is complete but for its pictures."""
-    return pb.ClassifyRequest(model=model_spec(name, version, version_label), top_k=top_k)
+    # Interactive is what a request without a priority is.
+    number = pb.ClassifyRequest.BATCH if priority == "batch" else pb.ClassifyRequest.PRIORITY_UNSPECIFIED
+    return pb.ClassifyRequest(model=model_spec(name, version, version_label), top_k=top_k, priority=number)
 
 
 def with_pictures(question: pb.ClassifyRequest, group: Sequence[Picture]) -> pb.ClassifyRequest:
@@ -73,7 +78,7 @@ def answers(
 
 def model_summaries(response: pb.ListModelsResponse) -> list[ModelSummary]:
     """Every model, in the server's order."""
-    return [ModelSummary(model.name, _versions(model.versions)) for model in response.models]
+    return [ModelSummary(model.name, _versions(model.versions), model.problem) for model in response.models]
 
 
 def model_info(response: pb.GetModelResponse) -> ModelInfo:
@@ -92,7 +97,18 @@ def model_info(response: pb.GetModelResponse) -> ModelInfo:
         training_metrics=dict(response.training_metrics),
         runtime=response.runtime,
         plan=_plan(response.plan) if response.HasField("plan") else "",
+        problem=response.problem,
     )
+
+
+def label_request(model: str, label: str, version: int) -> pb.SetVersionLabelRequest:
+    """Where a label is to point."""
+    return pb.SetVersionLabelRequest(model=model, label=label, version=version)
+
+
+def moved_from(response: pb.SetVersionLabelResponse) -> int | None:
+    """Where the label pointed before; None for a new one."""
+    return response.previous_version if response.HasField("previous_version") else None
 
 
 def _plan(plan: pb.Plan) -> str:

@@ -63,10 +63,14 @@ class VersionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """A model of the repository and its versions, ascending."""
+    """A model of the repository and its versions, ascending.
+
+    `problem` says what is wrong with its `convoy.toml`, policy or labels while what it had goes on; empty if nothing.
+    """
 
     name: str
     versions: tuple[VersionStatus, ...]
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,8 @@ class Head:
 class ModelInfo:
     """One model: all its versions, and what `version` of it is, takes and gives.
 
-    `training_metrics` were measured when it was trained; `runtime` says what runs it and `plan` why so,
-    empty where the server does not tell. Where no version is READY,
-    `version` is None and only `versions` tells more.
+    `training_metrics` were measured when it was trained; `runtime` says what runs it and `plan` why so, empty where the
+    server does not tell. Where no version is READY, `version` is None and only `versions` and `problem` tell more.
     """
 
     name: str
@@ -118,4 +121,5 @@ class ModelInfo:
     heads: tuple[Head, ...]
     training_metrics: Mapping[str, float]
     runtime: str
+    problem: str = ""
     plan: str = ""

@@ -6,6 +6,7 @@ without a task of their own. Called by every servicer and transport in `service.
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,7 +16,7 @@ import numpy as np
 from bundle.manifest import Head
 from bundle.postprocessing import top_k
 from bundle.preprocessing import Limits
-from service.batching.entries import Ran
+from service.batching.entries import Entry, Priority, Ran
 from service.inference.checks import by_name, check_input, checked_count, checked_top_k
 from service.inference.decoding import Part, decode_part, split
 from service.inference.values import Answer, HeadAnswer, Images, Reply, Request
@@ -34,7 +35,7 @@ class Call:
     It is the batcher's waiter for the rows of a tensor; `cancel` is for a caller that leaves.
     """
 
-    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "task")
+    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "entry", "task")
 
     def __init__(self, version: ModelVersion, servable: Servable, count: int, k: int, reply: Reply) -> None:
         self._version: ModelVersion | None = version
@@ -43,6 +44,7 @@ class Call:
         self._k = k
         self._reply = reply
         self.task: asyncio.Task[None] | None = None
+        self.entry: Entry | None = None
 
     def done(self) -> bool:
         """Whether it has ended or its caller has left."""
@@ -70,7 +72,9 @@ class Call:
 
     def cancel(self) -> None:
         """Ends the call without an answer: its caller has left."""
-        self._end()
+        entry = self.entry
+        if self._end() and entry is not None:
+            self._servable.batcher.leave(entry)
         if self.task is not None:
             self.task.cancel()
 
@@ -81,6 +85,7 @@ class Call:
         self._servable.release(self._count)
         self._version.release()
         self._version = None
+        self.entry = None  # which knows this call: the two must not keep the request's bytes alive
         return True
 
 
@@ -93,6 +98,8 @@ class DataPlane:
         self._max_images = max_images_per_call
         self._threads = usable_cores()
         self._decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="convoy-decode")
+        # The pool is first come, first served: class batch gives it no more at a time than it can begin at once.
+        self._jobs = asyncio.Semaphore(self._threads)
 
     async def classify(self, request: Request) -> Answer:
         """Answers one call. Raises what `begin` raises and what a batch fails with; a bad picture raises nothing."""
@@ -105,7 +112,10 @@ class DataPlane:
             raise
 
     def begin(self, request: Request, reply: Reply) -> Call:
-        """Admits a call, whose reply is given later. Raises RequestInvalid, ModelNotFound, ModelNotReady, QueueFull."""
+        """Admits a call, whose reply is given later.
+
+        Raises RequestInvalid, ModelNotFound, ModelNotReady, QueueFull or CannotMeetDeadline.
+        """
         version = self._models.find(request.model)
         servable = version.acquire()
         try:
@@ -114,18 +124,17 @@ class DataPlane:
             k = checked_top_k(request.top_k, servable)
             for spec in servable.bundle.manifest.signature.inputs:
                 check_input(spec, inputs[spec.name], servable)
-            servable.admit(count)
+            servable.batcher.check_deadline(count, request.deadline, request.priority)
+            servable.admit(count, request.priority)
         except BaseException:
             version.release()
             raise
         call = Call(version, servable, count, k, reply)
         tensors = {name: values for name, values in inputs.items() if isinstance(values, np.ndarray)}
         if len(tensors) == len(inputs):
-            servable.batcher.submit(tensors, request.deadline, call)
+            call.entry = servable.batcher.submit(tensors, request.deadline, call, request.priority)
         else:
-            call.task = asyncio.get_running_loop().create_task(
-                self._classify(call, servable, inputs, count, request.deadline)
-            )
+            call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, inputs, count, request))
         return call
 
     def close(self) -> None:
@@ -133,26 +142,35 @@ class DataPlane:
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     async def _classify(
-        self, call: Call, servable: Servable, inputs: Mapping[str, Images | Array], count: int, deadline: float
+        self, call: Call, servable: Servable, inputs: Mapping[str, Images | Array], count: int, request: Request
     ) -> None:
         """Decodes and runs the call's parts side by side."""
         numbers = split(count, self._threads, servable.batcher.max_batch_size)
         try:
-            done = await _all(self._run_part(servable, inputs, part, deadline) for part in numbers)
+            done = await _all(self._run_part(servable, inputs, part, request) for part in numbers)
         except Exception as error:
             call.set_exception(error)
         else:
             call.answer([part for part, _ in done], [ran for _, ran in done if ran is not None])
 
     async def _run_part(
-        self, servable: Servable, inputs: Mapping[str, Images | Array], numbers: range, deadline: float
+        self, servable: Servable, inputs: Mapping[str, Images | Array], numbers: range, request: Request
     ) -> tuple[Part, Ran | None]:
-        specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
-        loop = asyncio.get_running_loop()
-        part = await loop.run_in_executor(self._decoders, decode_part, inputs, specs, numbers, self._limits)
+        if request.priority is Priority.INTERACTIVE:
+            part = await self._decode(servable, inputs, numbers)
+        else:
+            async with self._jobs:
+                part = await self._decode(servable, inputs, numbers)
         servable.metrics.preprocess.observe(part.seconds)
-        ran = await servable.batcher.run(part.rows, deadline) if part.numbers else None
+        ran = await servable.batcher.run(part.rows, request.deadline, request.priority) if part.numbers else None
         return part, ran
+
+    async def _decode(self, servable: Servable, inputs: Mapping[str, Images | Array], numbers: range) -> Part:
+        specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
+        loop, began = asyncio.get_running_loop(), time.monotonic()
+        part = await loop.run_in_executor(self._decoders, decode_part, inputs, specs, numbers, self._limits)
+        part.seconds = time.monotonic() - began
+        return part
 
 
 class _Awaited:

@@ -4,7 +4,6 @@ A picture that can't be used gets an error of its own and leaves the others alon
 """
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,7 +18,9 @@ from service.runtimes.base import Array
 
 @dataclass(slots=True)
 class Part:
-    """Pictures of a call that travel together: the usable ones' numbers and rows, the others' errors, the seconds."""
+    """Pictures of a call that travel together: the usable ones' numbers and rows, the others' errors, and the
+    seconds that decoding took, with the wait for a thread.
+    """
 
     numbers: list[int] = field(default_factory=list)
     rows: dict[str, Array] = field(default_factory=dict)
@@ -37,7 +38,6 @@ def decode_part(
     inputs: Mapping[str, Images | Array], specs: Mapping[str, Preprocessing], numbers: range, limits: Limits
 ) -> Part:
     """Decodes these pictures of every input; what is a tensor already is taken as it is."""
-    began = time.monotonic()
     part = Part()
     decoded: dict[str, list[Array]] = {name: [] for name in inputs}
     for number in numbers:
@@ -54,5 +54,4 @@ def decode_part(
             decoded[name].append(array)
     if part.numbers:
         part.rows = {name: np.stack(arrays) for name, arrays in decoded.items()}
-    part.seconds = time.monotonic() - began
     return part

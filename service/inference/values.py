@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.batching.entries import Priority
 from service.models.version import ModelQuery, Servable
 from service.runtimes.base import Array
 
@@ -19,6 +20,7 @@ class Request:
     inputs: Mapping[str, Images | Array]
     top_k: int | None = None
     deadline: float = math.inf
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(slots=True)

@@ -87,11 +87,11 @@ def prove(runtime: Runtime, bundle: Bundle, max_batch_size: int, *, reduced: boo
         variant = msgspec.structs.replace(variant, tolerance=max(variant.tolerance, REDUCED_TOLERANCE))
     report = check(runtime, bundle, variant, Limits(), batch_sizes=(1, 3, max_batch_size))
     if not report.passed:
-        raise ModelUnusable(f"{bundle.path}: {report}")
+        raise ModelUnusable(str(report))
     if reduced and report.top1_agreement < 1:
         raise ModelUnusable(
-            f"{bundle.path}: variant {variant.name!r} on {runtime.info.engine} gives {report.top1_agreement:.1%} of "
-            "the golden samples their best class; reduced precision must give all"
+            f"variant {variant.name!r} on {runtime.info.engine} gives {report.top1_agreement:.1%} of the golden "
+            "samples their best class; reduced precision must give all"
         )
 
 

@@ -1,28 +1,34 @@
 """From a version's folder to something that can answer: verify, plan, open, prove, then build the batcher.
 
-The slow parts run in threads and in the profiler's process and touch nothing of the loop's. A version that does not
-reproduce its golden samples on this hardware is refused with the sample and the difference. The first version of a
-model answers as soon as any plan is open, and goes over to a better one when that is measured and proved; a later one
-is measured before it replaces the one that serves.
+The slow parts run in threads and in the profiler's process and touch nothing of the loop's; what is only read and
+computed, in the quiet thread of `service.models.quiet`. A version that does not reproduce its golden samples on this
+hardware is refused with the sample and the difference. The first version of a model answers as soon as any plan is
+open, and goes over to a better one when that is measured and proved; a later one is measured before it replaces the
+one that serves.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from bundle import store
-from bundle.errors import BundleError
+from bundle.errors import BundleError, BundleInvalid
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
 from service.batching.batcher import Batcher
+from service.batching.instances import Renewal
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelUnusable, ServiceError
 from service.models import golden
 from service.models.planning.plan import Choice, Plan
 from service.models.planning.planner import Planner, Task
+from service.models.quiet import quiet_executor
 from service.models.ranked import RankedRuntime
 from service.models.version import Servable
 from service.runtimes.base import Runtime
@@ -32,10 +38,12 @@ from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """Proved runtimes, all of one plan."""
+    """Proved and ranked runtimes, all of one plan."""
 
     runtimes: Sequence[Runtime]
     choice: Choice
@@ -54,6 +62,7 @@ class Loader:
         self._metrics = metrics
         self._device = Device.parse(settings.device)
         self._planner = Planner(settings)
+        self._quiet = quiet_executor()
         self._serving = False
         self._loaded: set[str] = set()
         self._tuning: set[asyncio.Task[None]] = set()
@@ -64,24 +73,13 @@ class Loader:
 
     async def load(self, path: Path) -> Servable:
         """Loads the version in the folder. Raises ModelUnusable with the reason."""
-        task, labels = await asyncio.to_thread(self._read, path)
-        bundle, choice = task.bundle, task.first
-        measurable = task.measurable
+        task, labels = await self._quietly(self._read, path)
+        bundle, choice, measurable = task.bundle, task.first, task.measurable
         if measurable and self._serving and bundle.name in self._loaded:
             choice, measurable = await self._measured(task), False
-        opened = await asyncio.to_thread(self._open, task, choice)
+        opened = await self._open(task, choice)
         self._loaded.add(bundle.name)
-        metrics = self._metrics.version(bundle.name, bundle.version)
-        batcher = Batcher(
-            _ranked(opened, bundle),
-            bundle.manifest.signature,
-            max_batch_size=opened.choice.plan.max_batch_size,
-            metrics=metrics,
-        )
-        servable = Servable(
-            bundle, labels, batcher, metrics, runs_on=opened.runs_on, max_pending=self._settings.max_pending
-        )
-        metrics.pending.set_function(lambda: servable.pending)
+        servable = self._servable(bundle, labels, opened)
         self._tell(servable, opened)
         if measurable:
             tuning = asyncio.get_running_loop().create_task(self._tune(servable, task))
@@ -89,14 +87,28 @@ class Loader:
             tuning.add_done_callback(self._tuning.discard)
         return servable
 
+    def _servable(self, bundle: Bundle, labels: Mapping[str, tuple[str, ...]], opened: _Opened) -> Servable:
+        settings, metrics = self._settings, self._metrics.version(bundle.name, bundle.version)
+        batcher = Batcher(
+            opened.runtimes,
+            bundle.manifest.signature,
+            max_batch_size=opened.choice.plan.max_batch_size,
+            metrics=metrics,
+            timeout=settings.batch_timeout,
+            renewal=self._renewal(bundle, opened.choice.plan),
+        )
+        servable = Servable(bundle, labels, batcher, metrics, runs_on=opened.runs_on, max_pending=settings.max_pending)
+        alive = weakref.ref(servable)  # the metrics must not keep an unloaded version
+        metrics.pending.set_function(lambda: there.pending if (there := alive()) else 0)
+        return servable
+
     async def plan(self, path: Path) -> Choice:
         """Measures a version anew, proves the choice, keeps it, and closes what it opened. Raises ModelUnusable."""
-        task, _ = await asyncio.to_thread(self._read, path)
-        usual = await asyncio.to_thread(self._open, task, Choice(task.usual, task.first.why))  # tells the device too
-        _close(usual)
+        task, _ = await self._quietly(self._read, path)
+        _close(await self._open(task, Choice(task.usual, task.first.why)))  # tells the device too
         if not task.key:
             return task.first
-        opened = await asyncio.to_thread(self._open, task, await self._planner.measure(task))
+        opened = await self._open(task, await self._planner.measure(task))
         _close(opened)
         return opened.choice
 
@@ -107,10 +119,13 @@ class Loader:
         await asyncio.gather(*self._tuning, return_exceptions=True)
 
     def _read(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
+        """What is known of the version, and its labels by head; every byte of it is verified."""
         try:
             bundle = store.open_bundle(path)
             store.verify_files(bundle)
             labels = {head.name: bundle.labels(head.name) for head in bundle.manifest.heads}
+        except BundleInvalid as error:
+            raise ModelUnusable(error.problem) from error  # callers are told, and the server's paths are not theirs
         except BundleError as error:
             raise ModelUnusable(str(error)) from error
         return self._planner.task(bundle), labels
@@ -134,8 +149,9 @@ class Loader:
                 await asyncio.to_thread(self._planner.keep, task, choice)
                 self._log(servable)
                 return
-            opened = await asyncio.to_thread(self._open, task, choice)
-            await servable.batcher.swap(_ranked(opened, task.bundle), opened.choice.plan.max_batch_size)
+            opened = await self._open(task, choice)
+            plan = opened.choice.plan
+            await servable.batcher.swap(opened.runtimes, plan.max_batch_size, self._renewal(task.bundle, plan))
             if not servable.batcher.stopped:
                 self._tell(servable, opened)
         except Exception:
@@ -153,34 +169,46 @@ class Loader:
         if choice is not None:
             log.info("plan", extra={**_names(servable.bundle), "plan": str(choice.plan), "why": choice.why})
 
-    def _open(self, task: Task, choice: Choice) -> _Opened:
+    async def _open(self, task: Task, choice: Choice) -> _Opened:
         """Opens and proves the plan, or the next best one that can be, and remembers what was measured and held."""
         wanted = choice
         while True:
             try:
-                opened = _Opened(self._runtimes(task.bundle, choice.plan), choice)
+                opened = _Opened(await self._runtimes(task.bundle, choice.plan), choice)
             except ServiceError as error:
                 if choice.plan == task.usual:
                     raise
                 log.warning("plan refused", extra={**_names(task.bundle), "plan": str(choice.plan), "why": str(error)})
                 choice = self._planner.without(task, choice, str(error))
                 continue
-            if choice is wanted and choice.table and choice is not task.first:
-                self._planner.keep(task, choice)
             self._planner.on_cpu = opened.runtimes[0].info.device == "cpu"
+            with ExitStack() as unfinished:
+                unfinished.callback(_close, opened)
+                if choice is wanted and choice.table and choice is not task.first:
+                    await asyncio.to_thread(self._planner.keep, task, choice)
+                unfinished.pop_all()
             return opened
 
-    def _runtimes(self, bundle: Bundle, plan: Plan) -> list[Runtime]:
+    async def _runtimes(self, bundle: Bundle, plan: Plan) -> list[Runtime]:
+        """Opens in usual threads, whose priority the runtime's own inherit, and proves in the quiet one.
+
+        OpenVINO starts its threads with the first run, so it is proved in a usual thread too.
+        """
+        prove = asyncio.to_thread if plan.engine == "openvino" else self._quietly
         with ExitStack() as opened:
             runtimes = []
             for _ in range(plan.instances):
-                runtimes.append(self.runtime(bundle, plan))
+                runtimes.append(await asyncio.to_thread(self._runtime, bundle, plan))
                 opened.callback(runtimes[-1].close)
+                await prove(_prove, bundle, plan, runtimes[-1])
             opened.pop_all()
             return runtimes
 
-    def runtime(self, bundle: Bundle, plan: Plan) -> Runtime:
-        """One runtime of the plan, proved. Raises ModelUnusable or SettingsError."""
+    async def _quietly(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._quiet, work, *arguments)
+
+    def _runtime(self, bundle: Bundle, plan: Plan) -> Runtime:
+        """One runtime of the plan, which ranks. Raises ModelUnusable or SettingsError."""
         runtime = open_runtime(
             bundle,
             engine=plan.engine,
@@ -189,16 +217,25 @@ class Loader:
             variant=plan.variant,
             computed=plan.computed,
         )
+        return RankedRuntime(runtime, bundle.manifest.heads)
+
+    def _renewal(self, bundle: Bundle, plan: Plan) -> Renewal:
+        """How a lost runtime of this plan comes to be again."""
+        return Renewal(open=partial(self._renewed, bundle, plan), prove=partial(_prove, bundle, plan))
+
+    def _renewed(self, bundle: Bundle, plan: Plan) -> Runtime:
+        """A runtime in the place of a lost one: it reproduces the golden samples, and ranks."""
+        runtime = self._runtime(bundle, plan)
         try:
-            golden.prove(runtime, bundle, plan.max_batch_size, reduced=plan.computed != "exact")
+            _prove(bundle, plan, runtime)
         except BaseException:
             runtime.close()
             raise
         return runtime
 
 
-def _ranked(opened: _Opened, bundle: Bundle) -> list[Runtime]:
-    return [RankedRuntime(runtime, bundle.manifest.heads) for runtime in opened.runtimes]
+def _prove(bundle: Bundle, plan: Plan, runtime: Runtime) -> None:
+    golden.prove(runtime, bundle, plan.max_batch_size, reduced=plan.computed != "exact")
 
 
 def _close(opened: _Opened) -> None:

@@ -1,71 +1,145 @@
 """All versions that the server knows, and the moves between their states.
 
-`reconcile` brings them to what the repository holds: new versions are loaded one at a time, the version they replace is
-drained only after they are READY, a version that fails stays UNAVAILABLE with its reason and the old one goes on
-serving. Belongs to the event loop; `service.inference` leases from it, the server watches its changes.
+`reconcile` brings them to what the repository holds: the versions that the policy chooses and those that a label needs
+are loaded one at a time, what they replace is drained only after they are READY, a version that fails stays UNAVAILABLE
+with its reason and the old one goes on serving. Belongs to the event loop; `service.inference` leases from it, the
+server watches its changes.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from service.errors import ModelNotFound, ModelNotReady, ServiceError, SettingsError
+from service.errors import (
+    LabelRefused,
+    ModelNotFound,
+    ModelNotReady,
+    ModelUnusable,
+    RequestInvalid,
+    ServiceError,
+    SettingsError,
+)
+from service.models import memory
+from service.models.labels import Labels, check_label, unknown
 from service.models.loader import Loader
-from service.models.repository import Published, Stamp, stamp
+from service.models.policy import Policy
+from service.models.repository import PublishedModel, Stamp, stamp
 from service.models.version import ModelQuery, ModelVersion, Servable, State
+from service.models.wanted import Wanted
 from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+LATEST: Final = Policy(latest=1)
 
 
 class Registry:
     """The versions by model and number."""
 
-    def __init__(self, loader: Loader, metrics: Metrics, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loader: Loader,
+        metrics: Metrics,
+        on_change: Callable[[], None],
+        *,
+        policy: Policy = LATEST,
+        labels: Labels | None = None,
+    ) -> None:
         self._loader = loader
         self._metrics = metrics
         self._on_change = on_change
+        self._wanted = Wanted(policy, labels or Labels(None), metrics)
         self._versions: dict[str, dict[int, ModelVersion]] = {}
+        self._default: dict[str, ModelVersion] = {}
         self._failed: dict[Path, Stamp] = {}
         self._unloading: set[asyncio.Task[None]] = set()
 
     def models(self) -> Mapping[str, Sequence[ModelVersion]]:
-        """Every version by model, ascending."""
-        return {name: [of[number] for number in sorted(of)] for name, of in sorted(self._versions.items()) if of}
+        """Every version by model, ascending; none for a model whose own file is wrong from the beginning."""
+        names = {name for name, of in self._versions.items() if of}.union(self._wanted.troubled())
+        versions = {name: self._versions.get(name, {}) for name in sorted(names)}
+        return {name: [of[number] for number in sorted(of)] for name, of in versions.items()}
 
     def ready(self, name: str) -> bool:
         """Whether any version of the model can answer."""
-        return any(version.state is State.READY for version in self._versions.get(name, {}).values())
+        return name in self._default
+
+    def problem(self, name: str) -> str:
+        """What is wrong with a model's file, policy or labels while what it had goes on; empty where nothing is."""
+        return self._wanted.problem(name)
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """The model's labels and the version each points to."""
+        return self._wanted.labels.of(name)
 
     def find(self, query: ModelQuery) -> ModelVersion:
-        """The READY version that the query means. Raises ModelNotFound or ModelNotReady, saying what there is."""
-        of = self._versions.get(query.name)
-        if not of:
-            known = ", ".join(self.models()) or "none"
-            raise ModelNotFound(f"model {query.name!r} is not in the repository; it holds: {known}")
+        """The READY version that the query means. Raises ModelNotFound, ModelNotReady, or ModelUnusable
+        where waiting won't help, saying what there is.
+
+        Without a number or a label it is the highest READY one that the policy chooses, or else the highest READY one:
+        a version that is there for its label only gets no other calls while there is a choice.
+        """
+        if query.version is None and query.label is None:
+            version = self._default.get(query.name)
+            if version is not None:
+                return version
+        of = self._known(query.name)
         if query.label is not None:
-            raise ModelNotFound(f"model {query.name!r} has no version label {query.label!r}")
+            return self._labelled(of, query.name, query.label)
         if query.version is not None:
             return self._ready_version(of, query.name, query.version)
-        ready = [number for number, version in of.items() if version.state is State.READY]
-        if not ready:
-            raise ModelNotReady(f"model {query.name!r} has no READY version: {_states(of)}")
-        return of[max(ready)]
+        because = self.problem(query.name) if not of else _states(of)
+        kind = ModelUnusable if of and all(map(_hopeless, of.values())) else ModelNotReady
+        raise kind(f"model {query.name!r} has no READY version: {because}")
 
-    async def reconcile(self, wanted: Sequence[Published]) -> None:
+    async def reconcile(self, found: Sequence[PublishedModel]) -> None:
         """Loads what is wanted and not there, then unloads what is there and not wanted.
 
         Raises SettingsError when a version can't be loaded because of how the server was started.
         """
-        for published in wanted:
-            await self._ensure(published)
-        numbers = {(published.name, published.version) for published in wanted}
-        for name, of in self._versions.items():
-            for version in list(of.values()):
-                if (version.name, version.number) not in numbers and self._replaced(version, wanted):
-                    self._retire(name, version)
+        self._wanted.take(found)
+        for name in self._versions:
+            self._settle_default(name)
+        for model in found:
+            for number in self._wanted.to_load(model):
+                await self._ensure(model.name, number, model.path / str(number))
+            of = self._versions.get(model.name, {})
+            if self._wanted.settle(model, partial(_is_ready, of)):
+                self._on_change()
+        for name in self._versions:
+            self._sweep(name)
+
+    async def set_label(self, name: str, label: str, number: int) -> int | None:
+        """Points a label at a READY version; gives where it pointed before.
+
+        Raises RequestInvalid for what can't be a label, ModelNotFound, and LabelRefused where the version is not READY
+        or the model's file declares the label.
+        """
+        check_label(label, RequestInvalid)
+        of = self._known(name)
+
+        def check() -> None:
+            version = of.get(number)
+            if version is None or version.state is not State.READY:
+                raise LabelRefused(
+                    f"label {label!r} of model {name!r} can only point at a READY version, and {number} is not; "
+                    f"it has: {_states(of)}"
+                )
+
+        before = await self._wanted.labels.put(name, label, number, check)
+        self._label_moved(name)
+        return before
+
+    async def delete_label(self, name: str, label: str) -> int:
+        """Removes a label; gives where it pointed. Raises ModelNotFound, or LabelRefused where the file declares it."""
+        self._known(name)
+        before = await self._wanted.labels.delete(name, label)
+        self._label_moved(name)
+        return before
 
     async def close(self) -> None:
         """Unloads everything; waits for the calls that still run."""
@@ -75,6 +149,26 @@ class Registry:
         if self._unloading:
             await asyncio.gather(*self._unloading)
 
+    def _known(self, name: str) -> Mapping[int, ModelVersion]:
+        """The model's versions, which may be none as yet. Raises ModelNotFound."""
+        of = self._versions.get(name)
+        if not of and name not in self._wanted.troubled():
+            known = ", ".join(self.models()) or "none"
+            raise ModelNotFound(f"model {name!r} is not in the repository; it holds: {known}")
+        return of or {}
+
+    def _labelled(self, of: Mapping[int, ModelVersion], name: str, label: str) -> ModelVersion:
+        labels = self._wanted.labels.of(name)
+        if label not in labels:
+            raise unknown(name, label, labels)
+        version = of.get(labels[label])
+        if version is None or version.state is not State.READY:
+            raise ModelNotReady(
+                f"label {label!r} of model {name!r} points to version {labels[label]}, which is not READY; "
+                f"it has: {_states(of)}"
+            )
+        return version
+
     @staticmethod
     def _ready_version(of: Mapping[int, ModelVersion], name: str, number: int) -> ModelVersion:
         version = of.get(number)
@@ -82,47 +176,74 @@ class Registry:
             raise ModelNotFound(f"model {name!r} has no version {number}; it has: {_states(of)}")
         if version.state is not State.READY:
             because = f": {version.reason}" if version.reason else ""
-            raise ModelNotReady(f"version {number} of model {name!r} is {version.state}{because}")
+            kind = ModelUnusable if _hopeless(version) else ModelNotReady
+            raise kind(f"version {number} of model {name!r} is {version.state}{because}")
         return version
 
-    async def _ensure(self, published: Published) -> None:
-        of = self._versions.setdefault(published.name, {})
-        known = of.get(published.version)
-        if known is not None and known.state is not State.UNAVAILABLE:
+    async def _ensure(self, name: str, number: int, path: Path) -> None:
+        of = self._versions.setdefault(name, {})
+        known = of.get(number)
+        if known is not None and (known.state is not State.UNAVAILABLE or known.servable is not None):
+            return  # UNAVAILABLE with a servable: its batcher tries to get a runtime again
+        now = await asyncio.to_thread(stamp, path)
+        if known is not None and self._failed.get(path) == now:
             return
-        now = await asyncio.to_thread(stamp, published.path)
-        if known is not None and self._failed.get(published.path) == now:
-            return
-        version = of[published.version] = ModelVersion(published.name, published.version)
+        version = of[number] = ModelVersion(name, number)
         self._move(version, State.LOADING)
         began = time.monotonic()
         try:
-            version.servable = await self._loader.load(published.path)
+            version.servable = await self._loader.load(path)
         except Exception as error:
-            self._failed[published.path] = now
+            self._failed[path] = now
             known_kind = isinstance(error, ServiceError)
             reason = str(error) if known_kind else f"{type(error).__name__}: {error}"
+            # A path in it may not be UTF-8, and then no message could carry it.
+            reason = reason.encode(errors="backslashreplace").decode()
             self._move(version, State.UNAVAILABLE, reason, exc_info=not known_kind)
             if isinstance(error, SettingsError):
                 raise
             return
         seconds = time.monotonic() - began
         self._metrics.loaded(version.name, version.number, seconds)
+        version.servable.batcher.changed = partial(self._runtimes_changed, version, version.servable)
         self._move(version, State.READY, runs_on=version.servable.runs_on, seconds=round(seconds, 3))
 
-    def _replaced(self, version: ModelVersion, wanted: Sequence[Published]) -> bool:
-        """A READY version is given up only when another is READY, or when the model left the repository."""
+    def _runtimes_changed(self, version: ModelVersion, servable: Servable) -> None:
+        """A version none of whose instances works is not READY until one does again."""
+        batcher = servable.batcher
         if version.state is State.UNLOADING:
-            return False
-        heirs = [published.version for published in wanted if published.name == version.name]
-        of = self._versions[version.name]
-        ready = any(heir in of and of[heir].state is State.READY for heir in heirs)
-        return version.state is not State.READY or not heirs or ready
+            return
+        lost = State.LOADING if batcher.renewing else State.UNAVAILABLE
+        state = lost if batcher.problem else State.READY
+        if (state, batcher.problem) != (version.state, version.reason):
+            self._move(version, state, batcher.problem)
+
+    def _label_moved(self, name: str) -> None:
+        self._wanted.tell_labels(name)
+        self._sweep(name)
+
+    def _sweep(self, name: str) -> None:
+        """Retires what neither the policy nor a label wants.
+
+        An old version stands in for a wanted one that is not READY, those that are READY and the highest first, unless
+        the model left the repository. What is LOADING is seen by the sweep after it.
+        """
+        of, chosen, kept = self._versions.get(name, {}), self._wanted.chosen(name), self._wanted.kept(name)
+        old = {number: version for number, version in of.items() if number not in kept}
+        for version in old.values():
+            if version.state is State.UNAVAILABLE and version.servable is None:
+                self._forget(name, version)
+        able = [number for number, version in old.items() if version.servable is not None]
+        able.sort(key=lambda number: (_is_ready(of, number), number), reverse=True)
+        stand_ins = 0 if chosen is None else sum(not _is_ready(of, number) for number in chosen)
+        if chosen is None or chosen:
+            for number in able[stand_ins:]:
+                self._retire(name, old[number])
 
     def _retire(self, name: str, version: ModelVersion) -> None:
         if version.servable is None:
             self._forget(name, version)
-        elif version.state is State.READY:
+        elif version.state is not State.UNLOADING:
             self._move(version, State.UNLOADING)
             task = asyncio.get_running_loop().create_task(self._unload(name, version, version.servable))
             self._unloading.add(task)
@@ -132,6 +253,8 @@ class Registry:
         await version.unused()
         await servable.batcher.stop()
         version.servable = None
+        del servable
+        await asyncio.to_thread(memory.give_back)
         self._forget(name, version)
         log.info("model unloaded", extra={"model": name, "version": version.number})
 
@@ -139,12 +262,23 @@ class Registry:
         if self._versions[name].get(version.number) is version:
             del self._versions[name][version.number]
             self._metrics.forget(name, version.number)
+            self._settle_default(name)
             self._on_change()
+
+    def _settle_default(self, name: str) -> None:
+        """Finds the version for calls that name none, whenever that may have changed: calls only look it up."""
+        ready = {number for number, version in self._versions.get(name, {}).items() if version.state is State.READY}
+        best = max(ready & (self._wanted.chosen(name) or frozenset()) or ready, default=None)
+        if best is None:
+            self._default.pop(name, None)
+        else:
+            self._default[name] = self._versions[name][best]
 
     def _move(
         self, version: ModelVersion, state: State, reason: str = "", *, exc_info: bool = False, **facts: object
     ) -> None:
         version.state, version.reason = state, reason
+        self._settle_default(version.name)
         self._metrics.state(version.name, version.number, state)
         known = {"model": version.name, "version": version.number, "state": str(state)}
         level = logging.ERROR if state is State.UNAVAILABLE else logging.INFO
@@ -154,8 +288,20 @@ class Registry:
         self._on_change()
 
 
+def _is_ready(of: Mapping[int, ModelVersion], number: int) -> bool:
+    return number in of and of[number].state is State.READY
+
+
+def _hopeless(version: ModelVersion) -> bool:
+    """Whether nothing is being done to make the version READY: with a servable, a new runtime is on its way."""
+    return version.state is State.UNAVAILABLE and version.servable is None
+
+
 def _states(of: Mapping[int, ModelVersion]) -> str:
-    return ", ".join(
-        f"{number} {of[number].state}" + (f" ({of[number].reason})" if of[number].reason else "")
-        for number in sorted(of)
+    return (
+        ", ".join(
+            f"{number} {of[number].state}" + (f" ({of[number].reason})" if of[number].reason else "")
+            for number in sorted(of)
+        )
+        or "no version"
     )

@@ -1,7 +1,7 @@
 """What the repository's folder holds now, and the loop that keeps the registry in step with it.
 
-Only published versions are seen: a folder without its manifest or a staging folder is invisible. A repository that
-can't be read for a while changes nothing: what is loaded goes on.
+Only published versions are seen: a folder without its manifest or a staging folder is invisible. Which of them are
+loaded is the registry's business. A repository that can't be read for a while changes nothing: what is loaded goes on.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from pathlib import Path
 from bundle import store
 from bundle.errors import BundleNotFound
 from service.errors import SettingsError
+from service.models import modelfile
+from service.models.modelfile import ModelFile
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +25,14 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """One version on disk."""
+class PublishedModel:
+    """One model on disk: its folder, its published versions ascending, and its own file or what is wrong with that."""
 
     name: str
-    version: int
     path: Path
+    versions: tuple[int, ...]
+    file: ModelFile | None
+    problem: str = ""
 
 
 def check(repository: Path) -> None:
@@ -46,14 +50,18 @@ def check(repository: Path) -> None:
         )
 
 
-def scan(repository: Path) -> list[Published]:
-    """The highest published version of every model. Raises BundleNotFound or OSError."""
-    highest = {name: store.versions(repository / name)[-1:] for name in store.models(repository)}
-    return [
-        Published(name, version, repository / name / str(version))
-        for name, versions in highest.items()
-        for version in versions  # none where the model was removed since the models were listed
-    ]
+def scan(repository: Path) -> list[PublishedModel]:
+    """Every model with its published versions and its file. Raises BundleNotFound or OSError."""
+    found = [(name, store.versions(repository / name)) for name in store.models(repository)]
+    # None where the model was removed since the models were listed.
+    return [_with_file(name, repository / name, versions) for name, versions in found if versions]
+
+
+def _with_file(name: str, path: Path, versions: tuple[int, ...]) -> PublishedModel:
+    try:
+        return PublishedModel(name, path, versions, modelfile.read(path))
+    except SettingsError as error:
+        return PublishedModel(name, path, versions, None, str(error))
 
 
 def stamp(version: Path) -> Stamp:
@@ -69,7 +77,9 @@ def stamp(version: Path) -> Stamp:
     return tuple(sorted(found))
 
 
-async def watch(repository: Path, interval: float, reconcile: Callable[[Sequence[Published]], Awaitable[None]]) -> None:
+async def watch(
+    repository: Path, interval: float, reconcile: Callable[[Sequence[PublishedModel]], Awaitable[None]]
+) -> None:
     """Reconciles now, raising what goes wrong, and then every `interval` seconds; 0 means once.
 
     The interval has jitter, so that replicas do not look in step.

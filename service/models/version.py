@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from bundle.store import Bundle
 from service.batching.batcher import Batcher
+from service.batching.entries import Priority
 from service.errors import QueueFull
 from service.models.planning.plan import Choice
 from service.telemetry.metrics import VersionMetrics
@@ -64,10 +65,14 @@ class Servable:
         self.pending = 0
         self._max_pending = max_pending
 
-    def admit(self, count: int) -> None:
-        """Takes a place for every picture of a call, until `release`. Raises QueueFull when there is no room."""
-        if self.pending + count > self._max_pending:
-            raise QueueFull(self.bundle.name, self.pending, count, self._max_pending)
+    def admit(self, count: int, priority: Priority = Priority.INTERACTIVE) -> None:
+        """Takes a place for every picture of a call, until `release`. Raises QueueFull when there is no room.
+
+        Class batch gets places only while half are free after that: jobs must not shut people out.
+        """
+        most = self._max_pending if priority is Priority.INTERACTIVE else max(1, self._max_pending // 2)
+        if self.pending + count > most:
+            raise QueueFull(self.bundle.name, self.pending, count, most, self.batcher.retry_after())
         self.pending += count
 
     def release(self, count: int) -> None:

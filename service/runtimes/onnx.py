@@ -58,6 +58,11 @@ class OnnxRuntime:
         self._session = None
 
 
+def check_device(device: Device) -> None:
+    """Raises DeviceUnavailable where the installed ONNX Runtime has no provider for the device."""
+    onnx_device(device, onnxruntime.get_available_providers())
+
+
 def _open_session(model: Path, wanted: Device, threads: int) -> tuple[Any, Device]:
     """The session and the device that it really runs on; only "auto" may end on the CPU without being told to."""
     device = onnx_device(wanted, onnxruntime.get_available_providers())

@@ -53,7 +53,15 @@ def open_runtime(
             return _open_openvino(bundle, chosen, device, threads or usable_cores(), computed)
         return _OPENERS[chosen.format](bundle, chosen, device, threads or usable_cores())
     except ModelUnusable as error:
-        raise ModelUnusable(f"{bundle.path}, variant {chosen.name!r}: {error}") from error
+        raise ModelUnusable(f"variant {chosen.name!r}: {error}") from error
+
+
+def check_device(engine: Engine, device: Device) -> None:
+    """Raises DeviceUnavailable for a device that can't be had, as far as that shows without a model."""
+    if engine != "tensorflow":
+        from service.runtimes import onnx
+
+        onnx.check_device(device)
 
 
 def choose_variant(variants: Sequence[Variant], engine: Engine, name: str | None = None) -> Variant:
@@ -114,7 +122,7 @@ def _open_tensorflow(bundle: Bundle, variant: Variant, device: Device, threads: 
 
 
 def _not_installed(engine: str, extra: str, error: ImportError) -> SettingsError:
-    return SettingsError(f'{engine} is not installed ({error}); install it with: pip install "convoy[{extra}]"')
+    return SettingsError(f'{engine} is not installed ({error}); in a checkout of Convoy run: pip install ".[{extra}]"')
 
 
 _OPENERS: Final = {"onnx": _open_onnx, "saved_model": _open_tensorflow}

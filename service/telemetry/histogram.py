@@ -53,7 +53,7 @@ class Histogram(Collector):
         self, name: str, doc: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
     ) -> None:
         self._name, self._doc, self._labels = name, doc, tuple(labels)
-        self._bounds = tuple(bounds)
+        self._bounds = tuple(map(float, bounds))
         self._series: dict[tuple[str, ...], Series] = {}
         registry.register(self)
 

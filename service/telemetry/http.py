@@ -33,15 +33,26 @@ class _Server(ThreadingMixIn, WSGIServer):
     request_queue_size = 128  # the default of 5 makes the sixth client of a moment wait for a second
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
-        """Listens on an IPv4 or, where the host is written as one, an IPv6 address."""
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, handler)
+        """Listens on an IPv4 or, where the host is written as one, an IPv6 address, or on a Unix socket's path."""
+        host = address[0]
+        if host.startswith("/"):
+            self.address_family = socket.AF_UNIX
+            super().__init__(cast("tuple[str, int]", host), handler)
+        else:
+            self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            super().__init__(address, handler)
 
     def server_bind(self) -> None:
         """As in the base, without its look-up of the host's name, which can take seconds where DNS is slow."""
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        at: Any = self.server_address
+        self.server_name, self.server_port = (at, 0) if isinstance(at, str) else (str(at[0]), at[1])
         self.setup_environ()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """As in the base; a client on a Unix socket has no address, and the handlers want one."""
+        connection, client = super().get_request()
+        return connection, client or ("unix", 0)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class named them
         """A client that hangs up or sends no HTTP is not worth a traceback on standard error."""
@@ -56,7 +67,7 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 class HttpServer:
-    """Serves the three paths from `start` to `stop`."""
+    """Serves the three paths from `start` to `stop`; a `host` that begins with / is a Unix socket to make."""
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, *, live: Probe, ready: Probe) -> None:
         self._metrics = make_wsgi_app(registry)

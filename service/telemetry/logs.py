@@ -12,11 +12,16 @@ from typing import Any, Literal
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def configure(level: str, style: Literal["auto", "json", "text"]) -> None:
-    """Sends everything from `level` up to standard error; "auto" writes text on a terminal and JSON elsewhere."""
+def configure(level: str, style: Literal["auto", "json", "text"], **always: object) -> None:
+    """Sends everything from `level` up to standard error; "auto" writes text on a terminal and JSON elsewhere.
+
+    `always` are facts that every line tells.
+    """
     as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler()
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    if always:
+        handler.addFilter(lambda record: vars(record).update(always) is None)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 

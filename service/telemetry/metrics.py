@@ -36,6 +36,8 @@ class VersionMetrics:
     queue: Series
     compute: Series
     batch_size: Series
+    batches_failed: Counter
+    instances_lost: Counter
     pending: Gauge
 
 
@@ -56,11 +58,20 @@ class Metrics:
             "convoy_images_rejected", "Pictures that could not be used.", version, registry=self.registry
         )
         self._preprocess = self._histogram(
-            "convoy_preprocess_seconds", "Decode and resize of one call.", version, SECONDS
+            "convoy_preprocess_seconds",
+            "Decode and resize of a call's part, with the wait for a thread.",
+            version,
+            SECONDS,
         )
         self._queue = self._histogram("convoy_queue_seconds", "Wait for a batch.", version, SECONDS)
         self._compute = self._histogram("convoy_compute_seconds", "One run of the model.", version, SECONDS)
         self._batch = self._histogram("convoy_batch_size", "Pictures in one run of the model.", version, ROWS)
+        self._failed = Counter(
+            "convoy_batches_failed", "Runs of the model that threw or hung.", version, registry=self.registry
+        )
+        self._lost = Counter(
+            "convoy_instances_lost", "Instances given up because they hung or broke.", version, registry=self.registry
+        )
         self._pending = Gauge(
             "convoy_pending_images", "Pictures accepted and not yet answered.", version, registry=self.registry
         )
@@ -72,7 +83,12 @@ class Metrics:
             "convoy_plan_info", "1 for the plan by which a version runs.", (*version, *PLAN), registry=self.registry
         )
         self._plans: dict[tuple[str, str], tuple[str, ...]] = {}
-        self._build = Info("convoy_build", "The release and what runs models.", registry=self.registry)
+        self._label = Gauge(
+            "convoy_version_label", "The version that a label points to.", ("model", "label"), registry=self.registry
+        )
+        self._build = Info(
+            "convoy_build", "The release, and the runtime and device that were asked for.", registry=self.registry
+        )
         self.call = cache(self._call)
 
     def _histogram(self, name: str, doc: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
@@ -91,6 +107,8 @@ class Metrics:
             queue=self._queue.labels(*at),
             compute=self._compute.labels(*at),
             batch_size=self._batch.labels(*at),
+            batches_failed=self._failed.labels(*at),
+            instances_lost=self._lost.labels(*at),
             pending=self._pending.labels(*at),
         )
 
@@ -122,6 +140,27 @@ class Metrics:
             gauge.remove(model, str(version))
         self._forget_plan((model, str(version)))
 
+    def label(self, model: str, label: str, version: int | None) -> None:
+        """Records where a label points; None for one that is gone."""
+        if version is None:
+            self._label.remove(model, label)
+        else:
+            self._label.labels(model, label).set(version)
+
     def build(self, **facts: str) -> None:
         """Tells the release and the runtime."""
         self._build.info(facts)
+
+
+class WorkersMetrics:
+    """What the parent of several workers counts by itself; its registry also shows theirs, by a label `worker`."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as above
+        self.registry = CollectorRegistry()
+        self.restarts = Counter(
+            "convoy_worker_restarts",
+            "Workers that died and were started again (--workers).",
+            ("worker",),
+            registry=self.registry,
+        )

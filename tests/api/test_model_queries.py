@@ -1,15 +1,18 @@
 """ListModels, GetModel and reflection: what a client can find out about a server."""
 
 import asyncio
+import threading
 
 import pytest
 from bundles import make_bundle
 from google.protobuf.json_format import MessageToDict
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from servers import serving, until
+from servers import leased, serving, until
 
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1 import classifier_pb2_grpc
+from service.models import golden
+from service.models.version import ModelQuery
 
 READY, UNAVAILABLE = pb.VersionStatus.READY, pb.VersionStatus.UNAVAILABLE
 
@@ -77,7 +80,7 @@ async def test_a_model_that_is_not_ready_is_shown_with_its_reason(tmp_path):
     assert not model.inputs
 
 
-async def test_a_version_that_can_not_answer_is_unavailable(tmp_path):
+async def test_a_version_that_can_not_answer_is_a_failed_precondition(tmp_path):
     make_bundle(tmp_path, corrupt_golden=True)
     async with serving(tmp_path, ready=False) as (server, channel):
         await until(lambda: any(version.reason for version in server.models.models().get("tiny", ())))
@@ -87,8 +90,40 @@ async def test_a_version_that_can_not_answer_is_unavailable(tmp_path):
             stub.Classify(pb.ClassifyRequest(model=pb.ModelSpec(name="tiny"), inputs=[pb.Input(images=[b""])])),
         ]
         failures = await asyncio.gather(*calls, return_exceptions=True)
-    assert [failure.code().name for failure in failures] == ["UNAVAILABLE", "UNAVAILABLE"]
+    assert [failure.code().name for failure in failures] == ["FAILED_PRECONDITION", "FAILED_PRECONDITION"]
     assert all("does not reproduce its 4 golden samples" in failure.details() for failure in failures)
+
+
+async def test_loading_and_unloading_are_seen_while_they_last(tmp_path, transport, monkeypatch):
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def prove(*arguments: object, **others: object) -> None:
+        begun.release()
+        go_on.wait()
+
+    make_bundle(tmp_path, version=1)
+    async with serving(tmp_path, transport=transport, poll_interval=0.01) as (server, channel):
+        stub = classifier_pb2_grpc.ClassifierStub(channel)
+
+        async def states() -> dict[int, str]:
+            [model] = (await stub.ListModels(pb.ListModelsRequest())).models
+            return {each.version: pb.VersionStatus.State.Name(each.state) for each in model.versions}
+
+        def measured(version: int, state: str) -> float | None:
+            labels = {"model": "tiny", "version": str(version), "state": state}
+            return server.metrics.registry.get_sample_value("convoy_model_state", labels)
+
+        with leased(server.models, ModelQuery("tiny")):
+            monkeypatch.setattr(golden, "prove", prove)
+            make_bundle(tmp_path, version=2, seed=2)
+            await asyncio.to_thread(begun.acquire)
+            assert await states() == {1: "READY", 2: "LOADING"}
+            assert measured(2, "LOADING") == 1
+            go_on.set()
+            await until(lambda: measured(1, "UNLOADING") == 1)
+            assert await states() == {1: "UNLOADING", 2: "READY"}
+        await until(lambda: measured(1, "UNLOADING") is None)
+        assert await states() == {2: "READY"}
 
 
 @pytest.mark.parametrize("symbol", ["convoy.classifier.v1.Classifier", "grpc.health.v1.Health"])
@@ -104,6 +139,7 @@ async def test_reflection_tells_the_services_and_their_messages(asked, symbol):
     services, described = answers
     assert {service.name for service in services.list_services_response.service} == {
         "convoy.classifier.v1.Classifier",
+        "convoy.classifier.v1.ModelAdmin",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

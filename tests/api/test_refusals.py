@@ -94,7 +94,7 @@ async def test_a_tensor_that_contradicts_itself_or_the_model_is_an_invalid_argum
         (pb.ModelSpec(name="tony"), "model 'tony' is not in the repository; it holds: tiny"),
         (pb.ModelSpec(name="tiny", version=7), "model 'tiny' has no version 7; it has: 1 READY"),
         (pb.ModelSpec(name="tiny", version=0), "model 'tiny' has no version 0; it has: 1 READY"),
-        (pb.ModelSpec(name="tiny", version_label="stable"), "model 'tiny' has no version label 'stable'"),
+        (pb.ModelSpec(name="tiny", version_label="stable"), "model 'tiny' has no version label 'stable'; it has: none"),
     ],
 )
 async def test_what_is_not_there_is_not_found(asked, model, sentence):

@@ -10,6 +10,11 @@ from service.api import status
 from service.api.status import CODES, Guard
 from service.telemetry.metrics import Metrics
 
+SPECIAL = {
+    errors.QueueFull: errors.QueueFull("m", 1, 2, 3, 2.5),
+    errors.CannotMeetDeadline: errors.CannotMeetDeadline(1.0, 2.5, 0.1, 2.5),
+}
+
 
 class Aborted(Exception):
     """How a context ends a call."""
@@ -18,7 +23,8 @@ class Aborted(Exception):
 class Context:
     """The one method of a call's context that the guard uses."""
 
-    async def abort(self, code: grpc.StatusCode, sentence: str) -> None:
+    async def abort(self, code: grpc.StatusCode, sentence: str, metadata: tuple = ()) -> None:
+        self.metadata = dict(metadata)
         raise Aborted(code.name, sentence)
 
 
@@ -38,12 +44,36 @@ def test_every_error_that_a_call_can_meet_has_a_code():
 @pytest.mark.parametrize("kind", CODES)
 async def test_a_known_error_ends_the_call_with_its_code_and_sentence(kind):
     metrics = Metrics()
-    error = kind("m", 1, 2, 3) if kind is errors.QueueFull else kind("what is wrong")
+    error = SPECIAL.get(kind) or kind("what is wrong")
     with pytest.raises(Aborted) as ended:
         await Guard(metrics).answer("Classify", Context(), fails(error))
     assert ended.value.args == (CODES[kind].name, str(error))
     labels = {"method": "Classify", "code": CODES[kind].name}
     assert metrics.registry.get_sample_value("convoy_call_seconds_count", labels) == 1
+
+
+# google.rpc.Status with the google.rpc.RetryInfo of 2.5 s, byte for byte: what any of Google's libraries reads.
+DURATION = b"\x08\x02\x10" + b"\x80\xca\xb5\xee\x01"  # 2 s, 500,000,000 ns
+RETRY_INFO = b"\x0a" + bytes([len(DURATION)]) + DURATION
+NAME = b"type.googleapis.com/google.rpc.RetryInfo"
+ANY = b"\x0a" + bytes([len(NAME)]) + NAME + b"\x12" + bytes([len(RETRY_INFO)]) + RETRY_INFO
+
+
+@pytest.mark.parametrize("kind", CODES)
+async def test_only_who_is_overloaded_tells_when_to_try_again(kind):
+    error, context = SPECIAL.get(kind) or kind("what is wrong"), Context()
+    with pytest.raises(Aborted):
+        await Guard(Metrics()).answer("Classify", context, fails(error))
+    sentence = str(error).encode()
+    if kind in SPECIAL:
+        status = b"\x08\x08\x12" + varint(len(sentence)) + sentence + b"\x1a" + bytes([len(ANY)]) + ANY
+        assert context.metadata == {"grpc-status-details-bin": status}
+    else:
+        assert context.metadata == {}
+
+
+def varint(number: int) -> bytes:
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128, number >> 7])
 
 
 async def test_a_long_sentence_is_cut_where_a_header_still_takes_it():
@@ -90,3 +120,10 @@ async def test_close_is_not_held_up_by_a_client_that_never_stops_asking(monkeypa
     client = asyncio.ensure_future(insists())
     await guard.close(1000)
     client.cancel()
+
+
+async def test_a_sentence_that_is_not_utf_8_still_ends_the_call():
+    """A path's bytes may be anything; a sentence that can't be sent would leave the caller without an answer."""
+    with pytest.raises(Aborted) as ended:
+        await Guard(Metrics()).answer("Classify", Context(), fails(errors.ModelNotReady("/models/caf\udce9 is broken")))
+    assert ended.value.args == ("UNAVAILABLE", "/models/caf\\udce9 is broken")

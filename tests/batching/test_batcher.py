@@ -3,11 +3,11 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from batcher_callers import answers, batching, begun, queued, rows
 from fake_runtime import SIGNATURE, FakeRuntime, echo
 
 from bundle.manifest import Signature, TensorSpec
@@ -16,40 +16,6 @@ from service.errors import DeadlinePassed, ModelNotReady, RuntimeFailed
 from service.telemetry.metrics import Metrics
 
 PAST = 0.0  # a deadline on the monotonic clock that has gone by
-
-
-@asynccontextmanager
-async def batching(
-    *runtimes: FakeRuntime, max_batch_size: int = 4, signature: Signature = SIGNATURE, metrics: Metrics | None = None
-) -> AsyncIterator[Batcher]:
-    version = (metrics or Metrics()).version("fake", 1)
-    batcher = Batcher(runtimes, signature, max_batch_size=max_batch_size, metrics=version)
-    try:
-        yield batcher
-    finally:
-        for runtime in runtimes:
-            runtime.let_go()
-        await batcher.stop()
-
-
-def rows(*numbers: int) -> dict[str, np.ndarray]:
-    return {"x": np.array(numbers, np.int64).reshape(-1, 1)}
-
-
-async def begun(runtime: FakeRuntime) -> None:
-    """Returns when the runtime has begun its next batch."""
-    await asyncio.to_thread(runtime.begun.acquire)
-
-
-async def queued(batcher: Batcher, *entries: dict[str, np.ndarray], deadline: float = np.inf) -> list[asyncio.Task]:
-    """Callers, each as far as it gets without the runtime."""
-    tasks = [asyncio.ensure_future(batcher.run(entry, deadline)) for entry in entries]
-    await asyncio.sleep(0)
-    return tasks
-
-
-def answers(ran: object) -> list[int]:
-    return ran.outputs["y"].ravel().tolist()
 
 
 async def test_a_lone_row_runs_at_once():
@@ -181,19 +147,22 @@ def fails_on(bad: int, failure: Exception) -> Callable:
 
 
 @pytest.mark.parametrize("failure", [ValueError("out of ideas"), RuntimeFailed("out of ideas")])
-async def test_a_runtime_that_throws_fails_its_batch_and_no_other(failure, caplog):
-    runtime = FakeRuntime(fails_on(2, failure), held=True)
-    async with batching(runtime) as batcher:
+async def test_an_entry_that_can_not_be_run_fails_alone(failure, caplog):
+    runtime, metrics = FakeRuntime(fails_on(4, failure), held=True), Metrics()
+    async with batching(runtime, metrics=metrics) as batcher:
         tasks = await queued(batcher, rows(1))
         await begun(runtime)
-        tasks += await queued(batcher, rows(2), rows(3))
-        runtime.release(2)
-        first, *failed = await asyncio.gather(*tasks, return_exceptions=True)
-        runtime.release()
-        after = await batcher.run(rows(4))
-    assert (answers(first), answers(after)) == ([1], [4])
-    assert all(isinstance(each, RuntimeFailed) and "out of ideas" in str(each) for each in failed)
-    assert [record.message for record in caplog.records] == ["batch failed"]
+        tasks += await queued(batcher, rows(2), rows(3), rows(4), rows(5))
+        runtime.let_go()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        after = await batcher.run(rows(6))
+    failed = done.pop(3)
+    assert isinstance(failed, RuntimeFailed)
+    assert "out of ideas" in str(failed)
+    assert [answers(ran) for ran in [*done, after]] == [[1], [2], [3], [5], [6]]
+    assert runtime.batches == [[1], [2, 3, 4, 5], [2, 3], [4, 5], [4], [5], [6]]
+    assert [record.levelname for record in caplog.records if record.message == "batch failed"] == ["ERROR"]
+    assert metrics.registry.get_sample_value("convoy_batches_failed_total", {"model": "fake", "version": "1"}) == 1
 
 
 async def test_an_entry_fails_as_a_whole_when_one_of_its_batches_does():
@@ -209,6 +178,15 @@ async def test_a_runtime_that_gives_back_too_few_rows_fails_the_batch():
     async with batching(runtime) as batcher:
         with pytest.raises(RuntimeFailed, match=r"got 3 rows and gave back {'y': 2}"):
             await batcher.run(rows(1, 2, 3))
+
+
+async def test_outputs_that_are_no_arrays_fail_their_entry_and_the_others_are_answered():
+    runtime = FakeRuntime(lambda inputs: {"y": list(echo(inputs)["y"])})
+    async with batching(runtime) as batcher:
+        tasks = await queued(batcher, rows(*range(6)), rows(6))
+        with pytest.raises(RuntimeFailed):
+            await tasks[0]
+        assert len((await tasks[1]).outputs["y"]) == 1
 
 
 async def test_outputs_that_change_their_shape_between_batches_fail_the_entry_instead_of_hanging_it():

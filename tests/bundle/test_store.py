@@ -289,3 +289,11 @@ def test_reading_changes_nothing(bundle):
     bundle.golden_outputs()
     assert state() == before
     assert stat.S_IMODE(bundle.path.stat().st_mode) & 0o055 == 0o055  # another user, as the server is, may read it
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines", b"bell\x07"])
+def test_a_name_that_no_message_can_carry_is_passed_over(bundle, name):
+    """Such a name would be an answer that can't be sent and a metric that can't be scraped."""
+    repository = bundle.path.parent.parent
+    shutil.copytree(bundle.path.parent, repository / os.fsdecode(name))
+    assert models(repository) == ("fruit",)

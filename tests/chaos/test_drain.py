@@ -2,11 +2,14 @@
 
 import asyncio
 import dataclasses
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import grpc.aio
 import numpy as np
 import pytest
-from bundles import encode
+from bundles import encode, make_bundle
 from expected import scores
 from servers import LOCALHOST, held, refused, serving, settings, until
 
@@ -49,6 +52,57 @@ async def test_a_stop_under_load_loses_no_accepted_call(asked, tiny):
     assert [code for code, _ in failures] == ["UNAVAILABLE"] * 16, failures
     assert asked.calls("OK") == received
     assert asked.calls("CANCELLED") == 0
+
+
+async def test_a_reader_that_takes_its_time_still_gets_its_answer_whole(tmp_path, transport):
+    """The answer is larger than the first window of HTTP/2, so most of it is still with the server when it stops."""
+    make_bundle(tmp_path, labels=tuple(f"a label with the number {number}" for number in range(100)))
+    rows = pb.Tensor(dtype="uint8", shape=(100, 8, 8, 3), data=bytes(100 * 192))
+    request = pb.ClassifyRequest(model=pb.ModelSpec(name="tiny"), inputs=[pb.Input(tensor=rows)], top_k=100)
+    ended = {"method": "Classify", "code": "OK"}
+    async with (
+        serving(tmp_path, transport=transport, drain_timeout=1000) as (server, _),
+        link_to(server.port) as (port, flows),
+        grpc.aio.insecure_channel(f"{LOCALHOST}:{port}") as channel,
+    ):
+        await channel.channel_ready()
+        flows.clear()
+        call = classifier_pb2_grpc.ClassifierStub(channel).Classify(request)
+        answer = asyncio.ensure_future(call.code())
+        await until(lambda: server.metrics.registry.get_sample_value("convoy_call_seconds_count", ended) == 1)
+        stopping = asyncio.ensure_future(server.stop())
+        await asyncio.wait([stopping], timeout=0.3)  # what closes too early does it now
+        flows.set()
+        assert await answer is grpc.StatusCode.OK
+        assert len((await call).results) == 100
+        await stopping
+
+
+@asynccontextmanager
+async def link_to(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """A port that leads to the other one; nothing comes back while the event is clear."""
+    flows, always = asyncio.Event(), asyncio.Event()
+    flows.set()
+    always.set()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may: asyncio.Event) -> None:
+        with suppress(OSError):
+            while data := await reader.read(4096):
+                await may.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far = socket.socket()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that the rest waits with the server
+        far.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(far, (LOCALHOST, port))
+        back, forth = await asyncio.open_connection(sock=far, limit=4096)
+        await asyncio.gather(forward(reader, forth, always), forward(back, writer, flows))
+
+    async with await asyncio.start_server(connect, LOCALHOST, 0) as listening:
+        yield listening.sockets[0].getsockname()[1], flows
 
 
 async def test_calls_that_wait_in_the_queue_are_answered_too(asked):
@@ -108,7 +162,9 @@ async def test_a_stop_while_a_model_loads_ends(repository, monkeypatch):
 
 
 @pytest.mark.parametrize("delay", [0, 1000])
-async def test_a_start_up_mistake_ends_the_server_without_the_drain_delay(repository, delay):
+async def test_a_start_up_mistake_ends_the_server_without_the_drain_delay(repository, delay, monkeypatch):
+    """A device that shows to be missing only when a model is opened on it, as one without its driver does."""
+    monkeypatch.setattr("service.server.check_device", lambda *_: None)
     server = Server(dataclasses.replace(settings(repository), device="cuda:5", drain_delay=delay))
     with pytest.raises(DeviceUnavailable, match="device cuda:5"):
         await server.run()

@@ -123,6 +123,20 @@ async def test_a_plan_that_is_known_from_before_is_opened_at_once(tmp_path, opti
     assert profiler.asked == 1
 
 
+async def test_workers_measure_nothing_and_take_a_plan_that_is_known(tmp_path, options, profiler):
+    """The settings are those of a worker; what it shares with its siblings is not of interest here."""
+    make_bundle(tmp_path)
+    profiler.may.set()
+    async with serving(tmp_path, workers=2, **options) as (server, channel):
+        assert "a worker measures none" in (await info(Asked(server, channel))).plan.why
+    assert profiler.asked == 0
+    async with serving(tmp_path, **options) as (server, _):
+        await until(lambda: in_force(server, BETTER))
+    async with serving(tmp_path, workers=2, **options) as (server, _):
+        assert in_force(server, BETTER)
+    assert profiler.asked == 1
+
+
 async def test_a_plan_from_half_a_table_is_used_and_measured_again_by_the_next_start(tmp_path, options, profiler):
     make_bundle(tmp_path)
     profiler.table.append(Measured(IMPOSSIBLE, refused=NO_TIME))

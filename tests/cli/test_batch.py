@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pyarrow.parquet
@@ -118,6 +119,15 @@ def test_a_job_that_breaks_is_one_sentence_and_leaves_nothing(repository, folder
     assert list(results.iterdir()) == []
 
 
+def written(folder) -> int:
+    """The bytes in a folder from which files come and go."""
+    total = 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_job_leaves_nothing(repository, folder, tmp_path, number):
     many = tmp_path / "many"
@@ -127,10 +137,13 @@ def test_a_stopped_job_leaves_nothing(repository, folder, tmp_path, number):
     results = tmp_path / "results"
     results.mkdir()
     job = started(["--model", repository / "tiny", "--input", many, "--output", results / "out.parquet"])
-    while job.poll() is None and not any(path.stat().st_size for path in results.iterdir()):
-        time.sleep(0.01)  # the job has begun when its hidden file has bytes
-    job.send_signal(number)
-    _, err = job.communicate()
+    try:
+        while job.poll() is None and not written(results):
+            time.sleep(0.01)  # the job has begun when its hidden file has bytes
+        job.send_signal(number)
+        _, err = job.communicate()
+    finally:
+        job.kill()
     assert job.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
     assert "Traceback" not in err
     assert list(results.iterdir()) == []

@@ -77,15 +77,18 @@ def test_every_setting_is_a_flag_a_variable_and_a_key(knob, tmp_path):
         "transport": "grpcio",
         "runtime": "onnx",
         "precision": "auto",
+        "version_policy": "all",
         "state": "elsewhere",
+        "allow_admin": "true",
         "log_level": "error",
         "log_format": "text",
     }.get(knob.name, "7")
-    by_flag = settings_of("--repository", "models", flag(knob.name), other)
+    value = [] if other == "true" else [other]
+    by_flag = settings_of("--repository", "models", flag(knob.name), *value)
     by_variable = settings_of(environment={"CONVOY_REPOSITORY": "models", variable(knob.name): other})
     path = tmp_path / "convoy.toml"
-    value = other if other.isdigit() else f'"{other}"'
-    path.write_text(("" if knob.name == "repository" else 'repository = "models"\n') + f"{knob.name} = {value}\n")
+    written = other if other.isdigit() or other == "true" else f'"{other}"'
+    path.write_text(("" if knob.name == "repository" else 'repository = "models"\n') + f"{knob.name} = {written}\n")
     by_file = settings_of("--config", str(path))
     assert by_flag == by_variable == by_file
     assert getattr(by_flag, knob.name) != knob.default

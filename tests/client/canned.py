@@ -14,6 +14,27 @@ MEBIBYTE = 1 << 20
 READY, UNAVAILABLE = pb.VersionStatus.READY, pb.VersionStatus.UNAVAILABLE
 
 
+class CannedAdmin(classifier_pb2_grpc.ModelAdminServicer):
+    """Keeps labels, if it may."""
+
+    def __init__(self) -> None:
+        self.allowed = True
+        self.labels: dict[tuple[str, str], int] = {}
+
+    def SetVersionLabel(self, request, context):  # noqa: N802 - the wire's name
+        if not self.allowed:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "started without --allow-admin")
+        before = self.labels.get((request.model, request.label))
+        self.labels[request.model, request.label] = request.version
+        return pb.SetVersionLabelResponse(previous_version=before)
+
+    def DeleteVersionLabel(self, request, context):  # noqa: N802 - the wire's name
+        before = self.labels.pop((request.model, request.label), None)
+        if before is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no version label {request.label!r}")
+        return pb.DeleteVersionLabelResponse(previous_version=before)
+
+
 class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
     """Labels every picture with its own bytes, so that a swapped answer shows; refuses those that begin with "bad" and
     forgets the first `lost` results of a call. A call whose first picture begins with `fails_on` fails as a whole.
@@ -34,6 +55,7 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         self.ended = threading.Semaphore(0)
         self.gate = threading.Event()
         self.gate.set()
+        self.admin = CannedAdmin()
         self.arrived = threading.Condition()
         self.inside = self.peak = 0
 
@@ -124,6 +146,7 @@ class Running:
         self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=16), options=options)
         if servicer is not None:
             classifier_pb2_grpc.add_ClassifierServicer_to_server(servicer, self.server)
+            classifier_pb2_grpc.add_ModelAdminServicer_to_server(servicer.admin, self.server)
         address = f"localhost:{port}"
         port = (
             self.server.add_secure_port(address, credentials) if credentials else self.server.add_insecure_port(address)

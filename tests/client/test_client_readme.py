@@ -23,6 +23,9 @@ class Failed(grpc.RpcError):
     def details(self) -> str:
         return "details"
 
+    def trailing_metadata(self):
+        return ()
+
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_examples_run(block, server, tmp_path, monkeypatch, capsys):

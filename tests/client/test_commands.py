@@ -182,7 +182,7 @@ def test_no_models_are_said_so(run, canned):
 def test_the_models_as_json(run):
     _, out, _ = run("models", "--json")
     version = {"version": 3, "state": "READY", "reason": "", "labels": []}
-    assert json.loads(out) == {"name": "flowers", "versions": [version]}
+    assert json.loads(out) == {"name": "flowers", "versions": [version], "problem": ""}
 
 
 def test_one_model_in_full(run):
@@ -216,3 +216,27 @@ def test_an_unknown_model_is_exit_code_2(run):
     assert (code, out) == (2, "")
     assert "'trees' is not in the repository" in err
     assert run("models", "--version", 3)[::2] == (2, "convoy models: --version needs the name of a model\n")
+
+
+def test_what_is_wrong_with_a_model_stands_below_the_table(run, canned):
+    canned.models[0].problem = "convoy.toml is not TOML"
+    assert run("models")[1].splitlines()[-1] == "flowers: convoy.toml is not TOML"
+
+
+def test_a_label_is_set_moved_and_removed(run):
+    assert run("label", "flowers", "stable", 3) == (0, "flowers stable is 3; it was not there\n", "")
+    assert run("label", "flowers", "stable", 4) == (0, "flowers stable is 4; it was 3\n", "")
+    assert run("label", "flowers", "stable", "--delete") == (0, "flowers stable is removed; it was 4\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["stable"], ["stable", 3, "--delete"]])
+def test_a_label_needs_a_version_or_to_be_deleted(run, canned, arguments):
+    sentence = "convoy label: give either the VERSION that the label is to point to, or --delete\n"
+    assert run("label", "flowers", *arguments) == (2, "", sentence)
+    assert canned.admin.labels == {}
+
+
+def test_a_label_that_is_refused_is_one_sentence_and_exit_code_2(run, canned, server):
+    canned.admin.allowed = False
+    sentence = f"convoy label: server {server.address}: access denied: started without --allow-admin\n"
+    assert run("label", "flowers", "stable", 3) == (2, "", sentence)

@@ -7,8 +7,11 @@ import subprocess
 import grpc
 import pytest
 from canned import MEBIBYTE, Running
+from google.protobuf import any_pb2
 
 import convoy
+from protos.classifier.v1 import classifier_pb2 as pb
+from protos.rpc.v1.status_pb2 import Status
 from service.client import errors
 
 Code = grpc.StatusCode
@@ -100,9 +103,65 @@ def test_no_code_is_without_an_error():
         def details(self):
             return None
 
+        def trailing_metadata(self):
+            return None
+
     for code in Code:
         error = errors.from_rpc(Failed(code), "here:1", 1.0)
         assert "{" not in str(error), code
+
+
+class Full(grpc.RpcError):
+    """The refusal of a full queue, with this in its trailing metadata."""
+
+    def __init__(self, *metadata: tuple[str, str | bytes]) -> None:
+        self._metadata = metadata
+
+    def code(self) -> grpc.StatusCode:
+        return Code.RESOURCE_EXHAUSTED
+
+    def details(self) -> str:
+        return "the queue is full"
+
+    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        return self._metadata
+
+
+def status_with(*details: any_pb2.Any) -> tuple[str, bytes]:
+    return ("grpc-status-details-bin", Status(code=8, details=details).SerializeToString())
+
+
+OTHER = any_pb2.Any(type_url="type.googleapis.com/google.rpc.Help", value=b"\x0a\x00")
+RETRY = any_pb2.Any(type_url="type.googleapis.com/google.rpc.RetryInfo", value=b"\x0a\x07\x08\x01\x10\x80\xe5\x9a\x77")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "seconds"),
+    [
+        ([("date", "today"), status_with(OTHER, RETRY)], 1.25),
+        ([status_with(OTHER)], None),
+        ([("grpc-status-details-bin", b"\xff")], None),
+        ([], None),
+    ],
+)
+def test_an_overloaded_server_tells_when_to_try_again(metadata, seconds):
+    error = errors.from_rpc(Full(*metadata), "here:1", 1.0)
+    assert isinstance(error, convoy.Overloaded)
+    assert error.retry_after == seconds
+
+
+async def test_a_client_of_jobs_says_so(connect, server, canned):
+    for terms in ({}, {"priority": "interactive"}, {"priority": "batch"}):
+        client = connect(server.address, **terms)
+        await client.classify(b"a rose", model="flowers")
+        await client.classify_many([b"a rose"], model="flowers")
+    unset, batch = pb.ClassifyRequest.PRIORITY_UNSPECIFIED, pb.ClassifyRequest.BATCH
+    assert [request.priority for request in canned.requests] == [unset] * 4 + [batch] * 2
+
+
+def test_a_priority_that_is_not_known_is_a_mistake():
+    with pytest.raises(ValueError, match="priority is 'urgent', it must be one of interactive, batch"):
+        convoy.Client("here:1", priority="urgent")
 
 
 async def test_a_call_that_fails_ends_the_many_with_its_error_and_the_others_are_cancelled(client, canned):
@@ -195,6 +254,7 @@ async def test_tls_with_the_certificate_that_signed_the_server(connect, canned, 
     [
         convoy.ImageRejected("cat.jpg", "truncated", "INVALID_ARGUMENT"),
         convoy.Overloaded("here:1", "queue full"),
+        convoy.Overloaded("here:1", "queue full", 0.25),
         convoy.CallCancelled("here:1"),
     ],
 )

@@ -56,3 +56,29 @@ async def test_a_model_without_a_ready_version_has_no_version(client, canned):
 async def test_an_unknown_model(client, server):
     with pytest.raises(convoy.ModelNotFound, match=f"'trees' .*convoy models --server {server.address}"):
         await client.get_model("trees")
+
+
+async def test_what_is_wrong_with_a_model_is_told(client, canned):
+    canned.models[0].problem = "its file is wrong"
+    assert [model.problem for model in await client.list_models()] == ["its file is wrong"]
+
+
+async def test_a_label_is_set_moved_and_removed(client, canned):
+    assert await client.set_version_label("flowers", "stable", 3) is None
+    assert await client.set_version_label("flowers", "stable", 4) == 3
+    assert canned.admin.labels == {("flowers", "stable"): 4}
+    assert await client.delete_version_label("flowers", "stable") == 4
+    with pytest.raises(convoy.ModelNotFound, match="no version label 'stable'"):
+        await client.delete_version_label("flowers", "stable")
+
+
+async def test_a_server_that_does_not_allow_it(client, canned):
+    canned.admin.allowed = False
+    with pytest.raises(convoy.AccessDenied, match=r"access denied: started without --allow-admin$"):
+        await client.set_version_label("flowers", "stable", 3)
+
+
+async def test_a_closed_client_sets_no_label(client):
+    await client.close()
+    with pytest.raises(convoy.CallCancelled):
+        await client.set_version_label("flowers", "stable", 3)

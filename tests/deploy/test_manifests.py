@@ -149,7 +149,7 @@ def test_an_inference_uses_the_cpus_that_were_requested(container, environment):
 
 
 def test_the_image_is_this_release(container, project):
-    assert container["image"] == f"{project['project']['name']}:{project['project']['version']}"
+    assert container["image"] == f"convoy:{project['project']['version']}"
 
 
 def test_every_volume_is_mounted_and_every_claim_exists(pod, container, manifests):

@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from bundles import encode
+from bundles import encode, make_bundle
 from expected import scores, scores_of_pixels
 from servers import settings
 
@@ -102,6 +102,21 @@ async def test_the_times_are_those_of_the_call(plane):
     assert answer.queue_seconds >= 0
     assert answer.compute_seconds > 0
     assert (await plane.classify(Request(TINY, {"": np.zeros((1, 8, 8, 3), np.uint8)}))).preprocess_seconds == 0
+
+
+@pytest.mark.parametrize("k", [1, 5, 6, 8])
+async def test_the_best_classes_are_the_same_whether_the_batch_or_the_call_ranks_them(tmp_path, k):
+    bundle = make_bundle(tmp_path, "many", labels=tuple("abcdefgh"))
+    metrics = Metrics()
+    registry = Registry(Loader(settings(tmp_path, max_batch_size=4), metrics), metrics, lambda: None)
+    await registry.reconcile(folder.scan(tmp_path))
+    plane, mine = DataPlane(registry, limits=Limits(), max_images_per_call=100), pictures(9)
+    [head] = (await plane.classify(Request(ModelQuery("many"), {"": mine}, top_k=k))).heads
+    wanted = scores(bundle, mine)
+    assert head.indices.tolist() == np.argsort(-wanted, axis=1)[:, :k].tolist()
+    np.testing.assert_allclose(head.scores, -np.sort(-wanted, axis=1)[:, :k], atol=1e-6)
+    plane.close()
+    await registry.close()
 
 
 async def test_a_deadline_that_has_passed_is_told_as_such_however_the_call_is_cut(plane, metrics):

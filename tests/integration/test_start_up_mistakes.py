@@ -43,8 +43,10 @@ def test_an_empty_repository(tmp_path):
 
 
 def test_a_port_in_use(repository, taken):
-    sentence = f"convoy serve: --port {taken} can't be opened on {LOCALHOST}: is it in use? Choose another\n"
-    assert mistake(*arguments(repository, "--port", taken)) == sentence
+    sentence = mistake(*arguments(repository, "--port", taken))
+    assert sentence.startswith(
+        f"convoy serve: --port {taken} can't be opened on --host {LOCALHOST}; is the port in use"
+    )
 
 
 def test_a_metrics_port_in_use(repository, taken):
@@ -76,5 +78,19 @@ def test_a_file_with_an_unknown_key(repository, tmp_path):
     (tmp_path / "convoy.toml").write_text("prot = 8500\n")
     sentence = mistake(*arguments(repository, "--config", str(tmp_path / "convoy.toml")))
     assert sentence.startswith(
-        f"convoy serve: --config {tmp_path / 'convoy.toml'} sets ['prot']; the settings are ['device',"
+        f"convoy serve: --config {tmp_path / 'convoy.toml'} sets ['prot']; the settings are ['allow_admin',"
+    )
+
+
+def test_a_version_policy_that_is_not_known(repository):
+    assert mistake(*arguments(repository, "--version-policy", "newest")) == (
+        "convoy serve: version policy 'newest' is not known; it is one of latest:N, all, or specific:N,N,... "
+        'as in "latest:2" or "specific:1,3"\n'
+    )
+
+
+def test_a_state_that_can_not_be_used(repository, tmp_path):
+    (tmp_path / "labels.json").write_text("{")
+    assert mistake(*arguments(repository, "--state", str(tmp_path))).startswith(
+        f"convoy serve: {tmp_path / 'labels.json'} is damaged ("
     )

@@ -6,7 +6,6 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,62 +13,17 @@ import numpy as np
 import pytest
 from bundles import golden_pictures, make_bundle
 from expected import scores
-from servers import leased, settings, until
+from servers import leased, until
+from watched import Watched
 
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
-from service.errors import DeviceUnavailable, ModelNotFound, ModelNotReady
+from service.errors import DeviceUnavailable, ModelNotFound, ModelNotReady, ModelUnusable
 from service.inference.dataplane import DataPlane
 from service.inference.values import Request
-from service.models import repository
-from service.models.loader import Loader
-from service.models.registry import Registry
-from service.models.version import ModelQuery, Servable, State
-from service.telemetry.metrics import Metrics
+from service.models.version import ModelQuery, State
 
 TINY = ModelQuery("tiny")
-
-
-class Watched:
-    """A registry over real files; `history` has every state a version was in, `loads` every folder that was opened."""
-
-    def __init__(self, folder: Path, **others: object) -> None:
-        self.folder = folder
-        self.metrics = Metrics()
-        self.history: list[tuple[str, int, State]] = []
-        self.loads: list[Path] = []
-        self.before_load: Callable[[Path], Awaitable[None]] | None = None
-        self._loader = Loader(settings(folder, **others), self.metrics)
-        self.registry = Registry(self, self.metrics, self._changed)  # type: ignore[arg-type]
-
-    async def load(self, path: Path) -> Servable:
-        self.loads.append(path)
-        if self.before_load:
-            await self.before_load(path)
-        return await self._loader.load(path)
-
-    async def follow(self) -> None:
-        await self.registry.reconcile(repository.scan(self.folder))
-
-    def states(self, name: str = "tiny") -> dict[int, State]:
-        return {version.number: version.state for version in self.registry.models().get(name, ())}
-
-    def reason(self, number: int) -> str:
-        return next(each.reason for each in self.registry.models()["tiny"] if each.number == number)
-
-    def _changed(self) -> None:
-        for versions in self.registry.models().values():
-            for version in versions:
-                entry = (version.name, version.number, version.state)
-                if entry not in self.history:
-                    self.history.append(entry)
-
-
-@pytest.fixture
-async def watched(tmp_path) -> AsyncIterator[Watched]:
-    watched = Watched(tmp_path)
-    yield watched
-    await watched.registry.close()
 
 
 def append(path: Path) -> None:
@@ -138,7 +92,7 @@ async def test_a_broken_version_is_unavailable_with_its_reason_and_the_old_one_g
     assert why in watched.reason(2)
     with leased(watched.registry, TINY) as servable:
         assert servable.bundle.version == 1
-    with pytest.raises(ModelNotReady, match="version 2 of model 'tiny' is UNAVAILABLE: ") as refused:
+    with pytest.raises(ModelUnusable, match="version 2 of model 'tiny' is UNAVAILABLE: ") as refused:
         watched.registry.find(ModelQuery("tiny", version=2))
     assert why in str(refused.value)
 
@@ -146,7 +100,7 @@ async def test_a_broken_version_is_unavailable_with_its_reason_and_the_old_one_g
 async def test_a_model_of_which_nothing_is_ready_says_why(watched):
     make_bundle(watched.folder, corrupt_golden=True)
     await watched.follow()
-    with pytest.raises(ModelNotReady, match=r"no READY version: 1 UNAVAILABLE \(.*golden samples"):
+    with pytest.raises(ModelUnusable, match=r"no READY version: 1 UNAVAILABLE \(.*golden samples"):
         watched.registry.find(TINY)
 
 
@@ -248,6 +202,16 @@ async def test_an_error_that_nobody_foresaw_is_the_reason_and_the_log_has_its_tr
     assert "Traceback" in caplog.text
 
 
+async def test_a_reason_with_a_path_that_is_not_utf_8_can_be_sent(watched):
+    async def stumble(_path: Path) -> None:
+        raise ModelUnusable("/models/caf\udce9/1 is broken")
+
+    make_bundle(watched.folder)
+    watched.before_load = stumble
+    await watched.follow()
+    assert watched.reason(1) == "/models/caf\\udce9/1 is broken"
+
+
 async def test_a_device_that_is_absent_is_a_start_up_mistake(tmp_path):
     watched = Watched(tmp_path, device="cuda:7")
     make_bundle(tmp_path)
@@ -262,7 +226,7 @@ async def test_a_device_that_is_absent_is_a_start_up_mistake(tmp_path):
         (ModelQuery("tin"), "model 'tin' is not in the repository; it holds: tiny"),
         (ModelQuery("tiny", version=3), "model 'tiny' has no version 3; it has: 1 READY"),
         (ModelQuery("tiny", version=-1), "model 'tiny' has no version -1; it has: 1 READY"),
-        (ModelQuery("tiny", label="stable"), "model 'tiny' has no version label 'stable'"),
+        (ModelQuery("tiny", label="stable"), "model 'tiny' has no version label 'stable'; it has: none"),
     ],
 )
 async def test_what_is_not_there_is_told_with_what_is(watched, query, sentence):
@@ -333,3 +297,32 @@ async def test_a_swap_under_load_fails_no_call_and_every_answer_is_its_version_s
     answered = [task.result() for task in callers]
     assert all(each[0] == 1 for each in answered)
     assert all(each == sorted(each) for each in answered), "a caller was sent back to the old version"
+
+
+async def test_a_version_whose_runtimes_are_lost_is_not_ready_is_not_loaded_twice_and_is_unloaded(watched):
+    make_bundle(watched.folder)
+    await watched.follow()
+    with leased(watched.registry, TINY) as servable:
+        batcher = servable.batcher
+
+    def lost(problem: str, *, renewing: bool = False) -> None:
+        batcher._instances.problem, batcher._instances.renewing = problem, renewing
+        batcher._instances_changed()
+
+    lost("it hangs", renewing=True)
+    assert (watched.states(), watched.reason(1)) == ({1: State.LOADING}, "it hangs")
+    lost("no device")
+    assert (watched.states(), watched.reason(1)) == ({1: State.UNAVAILABLE}, "no device")
+    with pytest.raises(ModelNotReady, match="no device"):
+        watched.registry.find(TINY)
+    await watched.follow()
+    assert len(watched.loads) == 1
+    lost("")
+    assert (watched.states(), watched.reason(1)) == ({1: State.READY}, "")
+    lost("no device")
+    make_bundle(watched.folder, version=2, seed=2, corrupt_golden=True)
+    await watched.follow()
+    assert watched.states() == {1: State.UNAVAILABLE, 2: State.UNAVAILABLE}  # the older may come back: it is kept
+    await watched.registry.close()
+    assert watched.states() == {}
+    assert ("tiny", 1, State.UNLOADING) in watched.history

@@ -10,15 +10,17 @@ from bundles import make_bundle
 
 from service.errors import SettingsError
 from service.models import repository
-from service.models.repository import Published
+from service.models.modelfile import ModelFile
+from service.models.policy import Policy
+from service.models.repository import PublishedModel
 
 
-def test_the_highest_version_of_every_model_is_found(tmp_path):
+def test_every_published_version_of_every_model_is_found(tmp_path):
     for name, version in (("cats", 2), ("cats", 10), ("dogs", 3)):
         make_bundle(tmp_path, name, version=version)
     assert repository.scan(tmp_path) == [
-        Published("cats", 10, tmp_path / "cats" / "10"),
-        Published("dogs", 3, tmp_path / "dogs" / "3"),
+        PublishedModel("cats", tmp_path / "cats", (2, 10), ModelFile()),
+        PublishedModel("dogs", tmp_path / "dogs", (3,), ModelFile()),
     ]
 
 
@@ -28,7 +30,17 @@ def test_what_is_not_published_is_not_seen(tmp_path):
     (tmp_path / "tiny" / "2").mkdir()
     (tmp_path / ".staging-tiny-0" / "3").mkdir(parents=True)
     (tmp_path / "notes.txt").write_text("not a model")
-    assert [(each.name, each.version) for each in repository.scan(tmp_path)] == [("tiny", 1)]
+    assert [(each.name, each.versions) for each in repository.scan(tmp_path)] == [("tiny", (1,))]
+
+
+def test_a_model_s_own_file_is_read_with_it(tmp_path):
+    for name, text in (("cats", '[versions]\npolicy = "all"\n'), ("dogs", "[versions")):
+        make_bundle(tmp_path, name)
+        (tmp_path / name / "convoy.toml").write_text(text)
+    cats, dogs = repository.scan(tmp_path)
+    assert (cats.file, cats.problem) == (ModelFile(Policy()), "")
+    assert (dogs.versions, dogs.file) == ((1,), None)
+    assert dogs.problem.startswith(f"{tmp_path / 'dogs' / 'convoy.toml'} is not TOML: ")
 
 
 def test_a_folder_that_is_missing_is_a_start_up_mistake(tmp_path):
@@ -72,7 +84,7 @@ def test_the_stamp_of_a_version_that_is_gone_is_empty(tmp_path):
 
 
 async def test_the_first_look_raises_what_goes_wrong(tmp_path):
-    async def refuse(_published: Sequence[Published]) -> None:
+    async def refuse(_published: Sequence[PublishedModel]) -> None:
         raise SettingsError("no such device")
 
     make_bundle(tmp_path)
@@ -83,7 +95,7 @@ async def test_the_first_look_raises_what_goes_wrong(tmp_path):
 async def test_an_interval_of_0_looks_once(tmp_path):
     looks = []
 
-    async def look(published: Sequence[Published]) -> None:
+    async def look(published: Sequence[PublishedModel]) -> None:
         looks.append(published)
 
     make_bundle(tmp_path)
@@ -96,7 +108,7 @@ async def test_a_later_look_that_fails_is_logged_and_the_next_one_comes(tmp_path
     outcomes = [None, SettingsError("no such device"), RuntimeError("a defect"), None]
     looked_again = asyncio.Event()
 
-    async def look(_published: Sequence[Published]) -> None:
+    async def look(_published: Sequence[PublishedModel]) -> None:
         outcome = outcomes.pop(0)
         if not outcomes:
             looked_again.set()
@@ -112,7 +124,7 @@ async def test_a_later_look_that_fails_is_logged_and_the_next_one_comes(tmp_path
 
 
 async def test_a_repository_that_is_unplugged_for_a_while_is_followed_again(tmp_path, caplog):
-    looks: asyncio.Queue[Sequence[Published]] = asyncio.Queue()
+    looks: asyncio.Queue[Sequence[PublishedModel]] = asyncio.Queue()
     make_bundle(tmp_path / "models")
     watching = asyncio.ensure_future(repository.watch(tmp_path / "models", 0.001, looks.put))
     await looks.get()

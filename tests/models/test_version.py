@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from service.batching.entries import Priority
 from service.errors import QueueFull
 from service.models.version import ModelVersion, Servable
 from service.telemetry.metrics import Metrics
@@ -12,7 +13,15 @@ from service.telemetry.metrics import Metrics
 @pytest.fixture
 def servable(tiny) -> Servable:
     """A servable with room for ten pictures; it is never asked to run any."""
-    return Servable(tiny, {}, None, Metrics().version("tiny", 1), runs_on="nothing", max_pending=10)  # type: ignore[arg-type]
+    metrics = Metrics().version("tiny", 1)
+    return Servable(tiny, {}, Slow(), metrics, runs_on="nothing", max_pending=10)  # type: ignore[arg-type]
+
+
+class Slow:
+    """What the servable asks its batcher."""
+
+    def retry_after(self) -> float:
+        return 2.5
 
 
 def test_pictures_hold_their_places_until_they_are_answered(servable):
@@ -32,6 +41,21 @@ def test_a_call_without_a_place_takes_none(servable):
     servable.admit(5)
     with pytest.raises(QueueFull):
         servable.admit(6)
+    servable.admit(5)
+    assert servable.pending == 10
+
+
+def test_a_full_queue_tells_when_to_try_again(servable):
+    with pytest.raises(QueueFull) as full:
+        servable.admit(11)
+    assert full.value.retry_after == 2.5
+
+
+def test_jobs_leave_half_of_the_places_to_people(servable):
+    servable.admit(4, Priority.BATCH)
+    with pytest.raises(QueueFull, match="over the limit of 5"):
+        servable.admit(2, Priority.BATCH)
+    servable.admit(1, Priority.BATCH)
     servable.admit(5)
     assert servable.pending == 10
 

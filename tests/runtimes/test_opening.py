@@ -62,10 +62,10 @@ def test_fewer_than_zero_threads_are_refused(bundle):
         open_runtime(bundle, engine="auto", device=CPU, threads=-1)
 
 
-def test_an_unusable_variant_is_named_with_its_folder(tmp_path):
+def test_an_unusable_variant_is_named(tmp_path):
     bundle = make_bundle(tmp_path)
     (bundle.path / "model.onnx").write_bytes(b"not a graph")
-    with pytest.raises(ModelUnusable, match=f"{bundle.path}, variant 'fp32': "):
+    with pytest.raises(ModelUnusable, match=r"^variant 'fp32': "):
         open_runtime(bundle, engine="onnx", device=CPU, threads=1)
 
 
@@ -84,5 +84,5 @@ def test_opening_an_onnx_bundle_never_imports_tensorflow(bundle):
 def test_a_missing_onnx_runtime_is_said_with_its_extra(bundle, monkeypatch):
     monkeypatch.delitem(sys.modules, "service.runtimes.onnx", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as Python marks a module that can't be imported
-    with pytest.raises(SettingsError, match=r"ONNX Runtime is not installed.*convoy\[service\]"):
+    with pytest.raises(SettingsError, match=r"ONNX Runtime is not installed.*\.\[service\]"):
         open_runtime(bundle, engine="onnx", device=CPU, threads=1)

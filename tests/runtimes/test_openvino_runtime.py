@@ -155,5 +155,5 @@ def test_only_openvino_computes_in_bf16(bundle):
 def test_a_missing_openvino_is_said_with_its_extra(bundle, monkeypatch):
     monkeypatch.delitem(sys.modules, "service.runtimes.openvino", raising=False)
     monkeypatch.setitem(sys.modules, "openvino", None)  # as Python marks a module that can't be imported
-    with pytest.raises(SettingsError, match=r"OpenVINO is not installed.*convoy\[openvino\]"):
+    with pytest.raises(SettingsError, match=r"OpenVINO is not installed.*\.\[openvino\]"):
         open_model(bundle)

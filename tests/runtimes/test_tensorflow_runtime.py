@@ -173,5 +173,5 @@ def open_with_four_classes(path):
 
 def test_a_missing_tensorflow_is_said_with_its_extra(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # as Python marks what can't be imported
-    with pytest.raises(SettingsError, match=r"TensorFlow is not installed.*convoy\[tensorflow\]"):
+    with pytest.raises(SettingsError, match=r"TensorFlow is not installed.*\.\[tensorflow\]"):
         opened(path)

@@ -1,13 +1,18 @@
-"""Against real Git repositories."""
+"""Revisions against real Git repositories, versions against what is installed here."""
 
 import shutil
 import subprocess
 
 import pytest
 
-from training.provenance import _git_revision
+from training.provenance import _git_revision, _installed
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+def test_a_library_under_another_name_does_not_lose_the_run():
+    """Where a GPU is used, onnxruntime-gpu stands in for onnxruntime."""
+    assert _installed(["pytest", "no-such-library"]) == {"pytest": pytest.__version__}
 
 
 def git(folder, *arguments):

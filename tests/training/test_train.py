@@ -4,7 +4,7 @@ import pytest
 import shapes
 
 from training.errors import TrainingDiverged
-from training.train import _mirror_half, _training_batches, train
+from training.train import _mirror_half, _refuse_divergence, _training_batches, train
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,16 @@ def test_the_history_has_a_value_an_epoch(trained):
 def test_divergence_stops_at_once_and_is_said_with_the_learning_rate(dataset):
     with pytest.raises(TrainingDiverged, match=r"epoch 1 of 1000, .*lower the learning rate, which is 1e\+30"):
         train(shapes.config(epochs=1000, learning_rate=1e30, warmup=0.0), dataset)
+
+
+def test_the_loss_that_was_lost_is_the_one_that_is_said():
+    history = {"loss": (0.5, 0.4), "val_loss": (0.6, float("nan"))}
+    with pytest.raises(TrainingDiverged, match="the loss became nan in epoch 2 of 3"):
+        _refuse_divergence(history, shapes.config())
+
+
+def test_a_warm_up_of_nearly_the_whole_run_leaves_a_step_to_come_down(dataset):
+    assert train(shapes.config(epochs=1, limit=7, warmup=0.99), dataset).model.optimizer.iterations == 1
 
 
 def test_a_limit_below_the_batch_size_is_one_batch(dataset):

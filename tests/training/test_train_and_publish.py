@@ -110,6 +110,7 @@ def test_it_says_how_to_train_it_again(published, dataset):
     assert shapes.config(**provenance.config) == shapes.config(epochs=5)
     assert (provenance.seed, provenance.data_digest) == (0, dataset.digest)
     assert provenance.libraries["keras"] == keras.__version__
+    assert {"python", "convoy-serving", "tensorflow"} <= provenance.libraries.keys()
 
 
 def test_a_run_that_diverges_leaves_nothing(tmp_path, dataset):

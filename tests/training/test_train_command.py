@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from bundle import store
 from training.cli import train
 from training.datasets import user_cache
+from training.errors import DatasetUnavailable
 
 CONVOY = Path(sys.executable).with_name("convoy")
 
@@ -71,6 +72,16 @@ def test_a_run_that_diverges_is_exit_code_1(tmp_path, data):
     assert finished.exit_code == 1
     assert re.fullmatch(r"convoy train: the loss became .*\n", finished.stderr)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_keras_has_tensorflow_before_the_data_may_import_it(tmp_path, monkeypatch):
+    def load(*_args, **_kwargs):
+        raise DatasetUnavailable(f"the backend is {os.environ['KERAS_BACKEND']}")
+
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr("training.cli.load", load)
+    finished = in_process("fashion_mnist", "--repository", str(tmp_path))
+    assert finished.stderr == "convoy train: the backend is tensorflow\n"
 
 
 def in_process(*arguments):

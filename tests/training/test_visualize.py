@@ -29,7 +29,7 @@ def test_another_epoch_kept_is_another_picture(tmp_path):
     assert (pixels(tmp_path / "0.png") != pixels(tmp_path / "4.png")).any()
 
 
-def test_the_diagonal_of_a_perfect_model_is_dark(tmp_path):
+def test_a_perfect_model_and_a_wrong_one_are_drawn_differently(tmp_path):
     visualize.confusion_matrix(tmp_path / "perfect.png", np.diag([5, 5, 5]), NAMES)
     visualize.confusion_matrix(tmp_path / "wrong.png", np.roll(np.diag([5, 5, 5]), 1, axis=1), NAMES)
     perfect, wrong = pixels(tmp_path / "perfect.png"), pixels(tmp_path / "wrong.png")

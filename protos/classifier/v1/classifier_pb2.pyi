@@ -21,7 +21,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ModelSpec(_message.Message):
-    """Which model to ask. Without a choice it is the highest READY version."""
+    """Which model to ask. Without a choice it is the highest READY version that the version policy wants, or the highest
+    READY one where none of those is READY.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -52,11 +54,37 @@ Global___ModelSpec: _TypeAlias = ModelSpec  # noqa: Y015
 class ClassifyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Priority:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ClassifyRequest._Priority.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PRIORITY_UNSPECIFIED: ClassifyRequest._Priority.ValueType  # 0
+        INTERACTIVE: ClassifyRequest._Priority.ValueType  # 1
+        """Somebody waits for the answer."""
+        BATCH: ClassifyRequest._Priority.ValueType  # 2
+        """A job: fills what is left of the batches, and may use half of the places in the queue."""
+
+    class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+        """Whose pictures go first when the model has more to do than it can. Unset: INTERACTIVE."""
+
+    PRIORITY_UNSPECIFIED: ClassifyRequest.Priority.ValueType  # 0
+    INTERACTIVE: ClassifyRequest.Priority.ValueType  # 1
+    """Somebody waits for the answer."""
+    BATCH: ClassifyRequest.Priority.ValueType  # 2
+    """A job: fills what is left of the batches, and may use half of the places in the queue."""
+
     MODEL_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """How many classes to return for each picture, best first. Unset: 5, or all where the model has fewer."""
+    id: _builtins.int
+    """Chosen by the client and given back in the response."""
+    priority: Global___ClassifyRequest.Priority.ValueType
     @_builtins.property
     def model(self) -> Global___ModelSpec: ...
     @_builtins.property
@@ -69,10 +97,12 @@ class ClassifyRequest(_message.Message):
         model: Global___ModelSpec | None = ...,
         inputs: _abc.Iterable[Global___Input] | None = ...,
         top_k: _builtins.int | None = ...,
+        id: _builtins.int = ...,
+        priority: Global___ClassifyRequest.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "inputs", b"inputs", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "id", b"id", "inputs", b"inputs", "model", b"model", "priority", b"priority", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
@@ -148,6 +178,10 @@ class ClassifyResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """The request's."""
     @_builtins.property
     def model(self) -> Global___ModelSpec:
         """The version that answered."""
@@ -158,18 +192,26 @@ class ClassifyResponse(_message.Message):
 
     @_builtins.property
     def timing(self) -> Global___Timing: ...
+    @_builtins.property
+    def error(self) -> Global___Error:
+        """Only in ClassifyStream: why the request as a whole failed; nothing else is set."""
+
     def __init__(
         self,
         *,
         model: Global___ModelSpec | None = ...,
         results: _abc.Iterable[Global___Result] | None = ...,
         timing: Global___Timing | None = ...,
+        id: _builtins.int = ...,
+        error: Global___Error | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error", "model", b"model", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "results", b"results", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error", "id", b"id", "model", b"model", "results", b"results", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
 
 Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
 
@@ -285,6 +327,7 @@ class Timing(_message.Message):
     QUEUE_US_FIELD_NUMBER: _builtins.int
     COMPUTE_US_FIELD_NUMBER: _builtins.int
     preprocess_us: _builtins.int
+    """With the wait for a decoding thread."""
     queue_us: _builtins.int
     compute_us: _builtins.int
     def __init__(
@@ -343,7 +386,10 @@ class ModelSummary(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    problem: _builtins.str
+    """What is wrong with its convoy.toml, policy or labels; what it had goes on."""
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionStatus]:
         """Ascending."""
@@ -353,10 +399,11 @@ class ModelSummary(_message.Message):
         *,
         name: _builtins.str = ...,
         versions: _abc.Iterable[Global___VersionStatus] | None = ...,
+        problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "problem", b"problem", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,8 +511,11 @@ class GetModelResponse(_message.Message):
     TRAINING_METRICS_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     runtime: _builtins.str
     """What runs it: "onnxruntime fp32 on cpu, 2 threads"."""
+    problem: _builtins.str
+    """As in ModelSummary."""
     @_builtins.property
     def model(self) -> Global___ModelSpec:
         """The version that the rest describes."""
@@ -500,10 +550,11 @@ class GetModelResponse(_message.Message):
         training_metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         runtime: _builtins.str = ...,
         plan: Global___Plan | None = ...,
+        problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "plan", b"plan", "preprocessing", b"preprocessing", "runtime", b"runtime", "training_metrics", b"training_metrics", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "plan", b"plan", "preprocessing", b"preprocessing", "problem", b"problem", "runtime", b"runtime", "training_metrics", b"training_metrics", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -696,3 +747,93 @@ class Head(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Head: _TypeAlias = Head  # noqa: Y015
+
+@_typing.final
+class SetVersionLabelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    label: _builtins.str
+    """1 to 128 of A-Z, a-z, 0-9, _, . and -, and no number."""
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        label: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetVersionLabelRequest: _TypeAlias = SetVersionLabelRequest  # noqa: Y015
+
+@_typing.final
+class SetVersionLabelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
+    previous_version: _builtins.int
+    """Where it pointed before; unset for a new label."""
+    def __init__(
+        self,
+        *,
+        previous_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "previous_version", b"previous_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version", "previous_version", b"previous_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__previous_version: _TypeAlias = _typing.Literal["previous_version"]  # noqa: Y015
+    _WhichOneofArgType__previous_version: _TypeAlias = _typing.Literal["_previous_version", b"_previous_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__previous_version) -> _WhichOneofReturnType__previous_version | None: ...
+
+Global___SetVersionLabelResponse: _TypeAlias = SetVersionLabelResponse  # noqa: Y015
+
+@_typing.final
+class DeleteVersionLabelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    label: _builtins.str
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVersionLabelRequest: _TypeAlias = DeleteVersionLabelRequest  # noqa: Y015
+
+@_typing.final
+class DeleteVersionLabelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
+    previous_version: _builtins.int
+    """Where it pointed."""
+    def __init__(
+        self,
+        *,
+        previous_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous_version", b"previous_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVersionLabelResponse: _TypeAlias = DeleteVersionLabelResponse  # noqa: Y015

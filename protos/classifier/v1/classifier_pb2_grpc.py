@@ -39,6 +39,11 @@ class ClassifierStub(object):
                 request_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.ClassifyStream = channel.stream_stream(
+                '/convoy.classifier.v1.Classifier/ClassifyStream',
+                request_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/convoy.classifier.v1.Classifier/ListModels',
                 request_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.ListModelsRequest.SerializeToString,
@@ -56,6 +61,17 @@ class ClassifierServicer(object):
 
     def Classify(self, request, context):
         """Classifies the pictures of one call. A picture that can't be used gets an error of its own; the others are answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClassifyStream(self, request_iterator, context):
+        """Classifies request after request of one stream, each as if it came by Classify. Answers come as they are ready,
+        matched by `id`, and a request that fails is an answer with `error`. The server has a limited number of a stream's
+        requests in work and reads the next one when an answer was taken. After the client's half-close the rest is
+        answered, then the stream ends. A server that stops answers what it has read and ends with UNAVAILABLE: what has no
+        answer was not taken and can be sent elsewhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,6 +96,11 @@ def add_ClassifierServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Classify': grpc.unary_unary_rpc_method_handler(
                     servicer.Classify,
+                    request_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyRequest.FromString,
+                    response_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'ClassifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ClassifyStream,
                     request_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyRequest.FromString,
                     response_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyResponse.SerializeToString,
             ),
@@ -119,6 +140,33 @@ class Classifier(object):
             request,
             target,
             '/convoy.classifier.v1.Classifier/Classify',
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/convoy.classifier.v1.Classifier/ClassifyStream',
             protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
             protos_dot_classifier_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
             options,
@@ -175,6 +223,128 @@ class Classifier(object):
             '/convoy.classifier.v1.Classifier/GetModel',
             protos_dot_classifier_dot_v1_dot_classifier__pb2.GetModelRequest.SerializeToString,
             protos_dot_classifier_dot_v1_dot_classifier__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class ModelAdminStub(object):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.SetVersionLabel = channel.unary_unary(
+                '/convoy.classifier.v1.ModelAdmin/SetVersionLabel',
+                request_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelRequest.SerializeToString,
+                response_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelResponse.FromString,
+                _registered_method=True)
+        self.DeleteVersionLabel = channel.unary_unary(
+                '/convoy.classifier.v1.ModelAdmin/DeleteVersionLabel',
+                request_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelRequest.SerializeToString,
+                response_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelResponse.FromString,
+                _registered_method=True)
+
+
+class ModelAdminServicer(object):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    def SetVersionLabel(self, request, context):
+        """Points a label at a READY version, which is then kept loaded until no label points to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVersionLabel(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ModelAdminServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'SetVersionLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetVersionLabel,
+                    request_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelRequest.FromString,
+                    response_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelResponse.SerializeToString,
+            ),
+            'DeleteVersionLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVersionLabel,
+                    request_deserializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelRequest.FromString,
+                    response_serializer=protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'convoy.classifier.v1.ModelAdmin', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('convoy.classifier.v1.ModelAdmin', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ModelAdmin(object):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    @staticmethod
+    def SetVersionLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/convoy.classifier.v1.ModelAdmin/SetVersionLabel',
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelRequest.SerializeToString,
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.SetVersionLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVersionLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/convoy.classifier.v1.ModelAdmin/DeleteVersionLabel',
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelRequest.SerializeToString,
+            protos_dot_classifier_dot_v1_dot_classifier__pb2.DeleteVersionLabelResponse.FromString,
             options,
             channel_credentials,
             insecure,

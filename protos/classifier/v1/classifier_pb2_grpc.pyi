@@ -33,6 +33,13 @@ class ClassifierStub:
     def __new__(cls, channel: _aio.Channel) -> ClassifierAsyncStub: ...
     Classify: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]
     """Classifies the pictures of one call. A picture that can't be used gets an error of its own; the others are answered."""
+    ClassifyStream: _grpc.StreamStreamMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]
+    """Classifies request after request of one stream, each as if it came by Classify. Answers come as they are ready,
+    matched by `id`, and a request that fails is an answer with `error`. The server has a limited number of a stream's
+    requests in work and reads the next one when an answer was taken. After the client's half-close the rest is
+    answered, then the stream ends. A server that stops answers what it has read and ends with UNAVAILABLE: what has no
+    answer was not taken and can be sent elsewhere.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
     """Every model of the repository with its versions and their states."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
@@ -43,6 +50,13 @@ class ClassifierAsyncStub(ClassifierStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Classify: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Classifies the pictures of one call. A picture that can't be used gets an error of its own; the others are answered."""
+    ClassifyStream: _aio.StreamStreamMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]  # type: ignore[assignment]
+    """Classifies request after request of one stream, each as if it came by Classify. Answers come as they are ready,
+    matched by `id`, and a request that fails is an answer with `error`. The server has a limited number of a stream's
+    requests in work and reads the next one when an answer was taken. After the client's half-close the rest is
+    answered, then the stream ends. A server that stops answers what it has read and ends with UNAVAILABLE: what has no
+    answer was not taken and can be sent elsewhere.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Every model of the repository with its versions and their states."""
     GetModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -56,6 +70,19 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ClassifyResponse, _abc.Awaitable[_classifier_pb2.ClassifyResponse]]:
         """Classifies the pictures of one call. A picture that can't be used gets an error of its own; the others are answered."""
+
+    @_abc_1.abstractmethod
+    def ClassifyStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_classifier_pb2.ClassifyRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_classifier_pb2.ClassifyResponse], _abc.AsyncIterator[_classifier_pb2.ClassifyResponse]]:
+        """Classifies request after request of one stream, each as if it came by Classify. Answers come as they are ready,
+        matched by `id`, and a request that fails is an answer with `error`. The server has a limited number of a stream's
+        requests in work and reads the next one when an answer was taken. After the client's half-close the rest is
+        answered, then the stream ends. A server that stops answers what it has read and ends with UNAVAILABLE: what has no
+        answer was not taken and can be sent elsewhere.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -74,3 +101,49 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
         """One model: versions, signature, preprocessing, heads with their labels, metrics of its training."""
 
 def add_ClassifierServicer_to_server(servicer: ClassifierServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class ModelAdminStub:
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ModelAdminAsyncStub: ...
+    SetVersionLabel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.SetVersionLabelRequest, _classifier_pb2.SetVersionLabelResponse]
+    """Points a label at a READY version, which is then kept loaded until no label points to it."""
+    DeleteVersionLabel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.DeleteVersionLabelRequest, _classifier_pb2.DeleteVersionLabelResponse]
+
+@_typing.type_check_only
+class ModelAdminAsyncStub(ModelAdminStub):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    SetVersionLabel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.SetVersionLabelRequest, _classifier_pb2.SetVersionLabelResponse]  # type: ignore[assignment]
+    """Points a label at a READY version, which is then kept loaded until no label points to it."""
+    DeleteVersionLabel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.DeleteVersionLabelRequest, _classifier_pb2.DeleteVersionLabelResponse]  # type: ignore[assignment]
+
+class ModelAdminServicer(metaclass=_abc_1.ABCMeta):
+    """Changes what a server does, so it is refused with PERMISSION_DENIED unless the server was started with --allow-admin.
+    It speaks to one server: of several replicas behind one name, each must be told, or the model's convoy.toml.
+    """
+
+    @_abc_1.abstractmethod
+    def SetVersionLabel(
+        self,
+        request: _classifier_pb2.SetVersionLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.SetVersionLabelResponse, _abc.Awaitable[_classifier_pb2.SetVersionLabelResponse]]:
+        """Points a label at a READY version, which is then kept loaded until no label points to it."""
+
+    @_abc_1.abstractmethod
+    def DeleteVersionLabel(
+        self,
+        request: _classifier_pb2.DeleteVersionLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.DeleteVersionLabelResponse, _abc.Awaitable[_classifier_pb2.DeleteVersionLabelResponse]]: ...
+
+def add_ModelAdminServicer_to_server(servicer: ModelAdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

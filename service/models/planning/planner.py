@@ -1,8 +1,8 @@
 """Decides how a version is run: what is pinned, what is known from before, what is to be measured.
 
 The invariant: a plan that was not measured here is either pinned or the usual one (one instance on all cores), and says
-so. One profile runs at a time, so candidates of two models never slow each other. Called by `service.models.loader`
-and by `convoy plan`.
+so. One profile runs at a time, so candidates of two models never slow each other; for the same reason one of several
+workers measures nothing. Called by `service.models.loader` and by `convoy plan`.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _MODULES: Final[dict[str, Engine]] = {"onnxruntime": "onnx", "openvino": "openvino", "tensorflow": "tensorflow"}
 PROVISIONAL: Final = "not measured yet"
 UNMEASURED: Final = "not measured: --profile-seconds is 0"
+UNMEASURED_BY_WORKERS: Final = "not measured: a worker measures none, because its siblings would disturb it"
 PINNED: Final = "pinned, nothing was left to measure"
 
 
@@ -68,6 +69,8 @@ class Planner:
             return Task(bundle, pins, only, Choice(only, PINNED), measurable=False, key={})
         key = cache.key(bundle, self._settings, pins)
         kept = self._cache.find(key)
+        if kept is None and self._settings.workers > 1:
+            return Task(bundle, pins, usual, Choice(usual, UNMEASURED_BY_WORKERS), measurable=False, key={})
         first = kept or Choice(usual, PROVISIONAL)
         return Task(bundle, pins, usual, first, measurable=kept is None, key=key)
 

@@ -1,0 +1,1 @@
+"""`--workers N`: processes that share one port, and the parent that watches over them."""

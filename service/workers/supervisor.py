@@ -1,0 +1,227 @@
+"""The parent of `--workers N`: starts the workers, watches over them, and speaks for them over HTTP.
+
+It touches no request. A worker that ends by itself is started again, the sooner the longer it had lived; the others
+serve on. SIGTERM and SIGINT go to every worker and the parent ends when all have drained. What a worker finds wrong
+with the settings at the first start ends the server, as it would without workers.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import os
+import pickle
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from service.config import Settings, Shared
+from service.errors import SettingsError
+from service.models import repository
+from service.runtimes.cores import usable_cores
+from service.telemetry.http import HttpServer
+from service.telemetry.metrics import WorkersMetrics
+from service.workers import asking
+from service.workers.orders import MISTAKE, Orders
+from service.workers.port import reserve
+
+log = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-P", "-m", "service.workers.worker")
+
+# Waits before a worker is started again: short for the accident, doubled while it goes on dying young.
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 30.0
+GROWN_UP_SECONDS = 60.0
+
+# A worker that was told to end before it could listen to signals had taken nothing yet.
+DRAINED = (0, -signal.SIGTERM)
+
+
+class Supervisor:
+    """The workers of one server. Raises SettingsError from its constructor or `run` for a start-up mistake."""
+
+    def __init__(self, settings: Settings) -> None:
+        repository.check(settings.repository)
+        self._guard, self.port = reserve(settings.host, settings.port)
+        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))
+        self._settings = dataclasses.replace(
+            settings,
+            port=self.port,
+            threads=settings.threads or max(1, usable_cores() // settings.workers),
+        )
+        self._workers = [_Worker(number) for number in range(settings.workers)]
+        self.metrics = WorkersMetrics()
+        self.metrics.registry.register(_Gathered(self._workers))
+        self._http = HttpServer(
+            settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self._problem
+        )
+        self._stopping = asyncio.Event()
+        self._mistake: SettingsError | None = None
+
+    async def run(self) -> int:
+        """Serves until SIGTERM or SIGINT and gives the exit code: 0 where every worker has drained.
+
+        A second signal ends everything at once.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._interrupt, number)
+        self._http.start()
+        facts = {"grpc_port": self.port, "http_port": self._http.port, "workers": len(self._workers)}
+        log.info("supervising", extra=facts)
+        try:
+            drained = await asyncio.gather(*map(self._keep, self._workers))
+        finally:
+            self._http.stop()
+            self._guard.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._mistake is not None:
+            raise self._mistake
+        log.info("stopped")
+        return 0 if all(drained) else 1
+
+    def _interrupt(self, number: int) -> None:
+        if not self._stopping.is_set():
+            self._stop()
+            return
+        self._tell(signal.SIGKILL)
+        asyncio.get_running_loop().remove_signal_handler(number)
+        os.kill(os.getpid(), number)
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            return
+        log.info("draining")
+        self._stopping.set()
+        self._tell(signal.SIGTERM)
+
+    def _tell(self, number: int) -> None:
+        for worker in self._workers:
+            worker.tell(number)
+
+    async def _keep(self, worker: "_Worker") -> bool:
+        """Keeps one worker running until the server stops; whether it drained then."""
+        wait = FIRST_WAIT_SECONDS
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            code, said = await self._live(worker)
+            if code == MISTAKE and worker.starts == 1:
+                self._mistake = self._mistake or SettingsError(said)
+                self._stop()
+                return False
+            if self._stopping.is_set():
+                if code not in DRAINED:
+                    log.error("worker did not drain", extra={"worker": worker.number, "exit_code": code})
+                return code in DRAINED
+            if time.monotonic() - began > GROWN_UP_SECONDS:
+                wait = FIRST_WAIT_SECONDS
+            reason = {"reason": said} if said else {}
+            facts = {"worker": worker.number, "exit_code": code, **reason, "restart_in": wait}
+            log.error("worker died", extra=facts)
+            self.metrics.restarts.labels(str(worker.number)).inc()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait)
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+        return True
+
+    async def _live(self, worker: "_Worker") -> tuple[int, str]:
+        """One life of a worker: its exit code and what it said at its end."""
+        worker.starts += 1
+        door = self._folder / f"{worker.number}-{worker.starts}"
+        orders = Orders(worker.number, self._settings, Shared(door, late=worker.starts > 1))
+        # In a session of its own, so that Ctrl-C on a terminal reaches the parent alone.
+        try:
+            process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE, start_new_session=True)
+        except OSError as error:
+            return 1, f"it can't be started: {error.strerror}"
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both are pipes
+        process.stdin.write(pickle.dumps(orders))
+        worker.process, worker.door = process, door
+        log.info("worker started", extra={"worker": worker.number, "pid": process.pid})
+        if self._stopping.is_set():
+            worker.tell(signal.SIGTERM)
+        said = await process.stdout.read()
+        code = await process.wait()
+        worker.process = worker.door = None
+        process.stdin.close()
+        door.unlink(missing_ok=True)
+        return code, said.decode(errors="replace").strip()
+
+    def _problem(self) -> str | None:
+        """Why the server is not ready: every worker must be."""
+        if self._stopping.is_set():
+            return "draining"
+        return (
+            "; ".join(filter(None, (worker.problem("/readyz", absent="starting") for worker in self._workers))) or None
+        )
+
+    def _stuck(self) -> str | None:
+        """Which workers are stuck; one that is being started again is not."""
+        return "; ".join(filter(None, (worker.problem("/livez", absent=None) for worker in self._workers))) or None
+
+
+class _Worker:
+    """One worker's place: its number, its process while it has one, and the Unix socket where it answers HTTP."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.starts = 0
+        self.process: Process | None = None
+        self.door: Path | None = None
+
+    def tell(self, number: int) -> None:
+        """Sends a signal to its process, if it has one."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    def ask(self, path: str) -> tuple[int, str] | None:
+        """What it answers over HTTP; None where it is not there yet. Raises TimeoutError where it does not answer."""
+        try:
+            return asking.get(self.door, path) if self.door is not None else None
+        except TimeoutError:
+            raise
+        except OSError:
+            return None
+
+    def problem(self, path: str, *, absent: str | None) -> str | None:
+        """What a probe finds wrong with it, or None; `absent` where it is not there."""
+        try:
+            reply = self.ask(path)
+        except TimeoutError:
+            problem: str | None = f"no answer within {asking.PATIENCE_SECONDS:.0f} s"
+        else:
+            if reply is None:
+                problem = absent
+            else:
+                status, text = reply
+                problem = None if status == 200 else text.strip()  # noqa: PLR2004 - HTTP's OK
+        return f"worker {self.number}: {problem}" if problem else None
+
+
+class _Gathered(Collector):
+    """The workers' metrics, asked for when they are collected."""
+
+    def __init__(self, workers: Iterable[_Worker]) -> None:
+        self._workers = workers
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before the workers are asked."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        texts = {}
+        for worker in self._workers:
+            with suppress(TimeoutError):
+                if reply := worker.ask("/metrics"):
+                    texts[worker.number] = reply[1]
+        return asking.gathered(texts)

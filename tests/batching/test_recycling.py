@@ -1,0 +1,237 @@
+"""An instance that hangs or breaks is given up and replaced; the others go on, and every caller is answered."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from batcher_callers import answers, batching, begun, queued, rows
+from fake_runtime import FakeRuntime
+from servers import until
+
+from service.batching import instances
+from service.batching.batcher import Batcher
+from service.batching.instance import SUSPICIOUS
+from service.batching.instances import Renewal
+from service.errors import ModelNotReady, RuntimeFailed
+from service.telemetry.metrics import Metrics
+
+TIMEOUT = 0.5  # of the watchdog, where one is to bite; a healthy fake takes microseconds
+VERSION = {"model": "fake", "version": "1"}
+
+
+def throws(_inputs: object) -> dict:
+    raise ValueError("out of ideas")
+
+
+class Workshop:
+    """Where new runtimes come from, one after the other; an exception is raised instead."""
+
+    def __init__(self, *fresh: FakeRuntime | Exception, sound: bool = True) -> None:
+        self.fresh = list(fresh)
+        self.sound = sound
+        self.proved = 0
+        self.renewal = Renewal(open=self._open, prove=self._prove)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def _open(self) -> FakeRuntime:
+        self.gate.wait()
+        made = self.fresh.pop(0)
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    def _prove(self, _runtime: object) -> None:
+        self.proved += 1
+        if not self.sound:
+            raise RuntimeFailed("the golden samples differ")
+
+
+def watched(batcher: Batcher) -> list[str]:
+    """What the batcher says is its problem, whenever that changes."""
+    said: list[str] = []
+    batcher.changed = lambda: said.append(batcher.problem)
+    return said
+
+
+async def test_a_runtime_that_hangs_fails_its_batch_and_is_replaced():
+    stuck, fresh, metrics = FakeRuntime(held=True), FakeRuntime(), Metrics()
+    workshop = Workshop(fresh)
+    workshop.gate.clear()
+    async with batching(stuck, timeout=TIMEOUT, renewal=workshop.renewal, metrics=metrics) as batcher:
+        said = watched(batcher)
+        running = await queued(batcher, rows(1), rows(2))
+        await begun(stuck)
+        failed, waiting = await asyncio.gather(*running, return_exceptions=True)
+        assert isinstance(failed, RuntimeFailed)
+        assert "did not finish a batch in 0.5 s (--batch-timeout)" in str(failed)
+        assert isinstance(waiting, ModelNotReady)
+        with pytest.raises(ModelNotReady, match="a new one is being opened"):
+            await batcher.run(rows(3))
+        assert batcher.renewing
+        workshop.gate.set()
+        await until(lambda: not batcher.problem)
+        assert answers(await batcher.run(rows(4))) == [4]
+        assert not stuck.closed
+        stuck.let_go()
+        await until(lambda: stuck.closed)
+        assert answers(await batcher.run(rows(5))) == [5]
+    assert [bool(problem) for problem in said] == [True, False]
+    assert (stuck.batches, fresh.batches) == ([[1]], [[4], [5]])
+    assert metrics.registry.get_sample_value("convoy_instances_lost_total", VERSION) == 1
+    assert metrics.registry.get_sample_value("convoy_batches_failed_total", VERSION) == 1
+
+
+async def test_what_is_lost_after_a_swap_is_replaced_by_the_swap_s_own_renewal():
+    stuck, fresh = FakeRuntime(held=True), FakeRuntime()
+    async with batching(FakeRuntime(), timeout=TIMEOUT, renewal=Workshop().renewal) as batcher:
+        await batcher.swap([stuck], 4, Workshop(fresh).renewal)
+        with pytest.raises(RuntimeFailed, match="did not finish a batch"):
+            await batcher.run(rows(1))
+        await until(lambda: not batcher.problem)
+        assert answers(await batcher.run(rows(2))) == [2]
+        stuck.let_go()
+        await until(lambda: stuck.closed)
+    assert fresh.closed
+
+
+async def test_a_swap_mends_a_model_of_which_nothing_works():
+    stuck, fresh = FakeRuntime(held=True), FakeRuntime()
+    async with batching(stuck, timeout=TIMEOUT) as batcher:
+        said = watched(batcher)
+        with pytest.raises(RuntimeFailed):
+            await batcher.run(rows(1))
+        with pytest.raises(ModelNotReady):
+            await batcher.run(rows(2))
+        await batcher.swap([fresh], 4)
+        assert answers(await batcher.run(rows(3))) == [3]
+        stuck.let_go()
+    assert [bool(problem) for problem in said] == [True, False]
+    assert fresh.closed
+
+
+async def test_the_others_go_on_while_one_hangs_and_the_model_stays_ready():
+    stuck, fresh = FakeRuntime(held=True), FakeRuntime()
+    other = FakeRuntime()
+    async with batching(other, stuck, timeout=TIMEOUT, renewal=Workshop(fresh).renewal) as batcher:
+        said = watched(batcher)
+        hanging = asyncio.ensure_future(batcher.run(rows(1)))
+        await begun(stuck)
+        while not hanging.done():
+            assert answers(await batcher.run(rows(2))) == [2]
+        with pytest.raises(RuntimeFailed):
+            await hanging
+        await until(lambda: len(batcher._instances) == 2)
+        assert answers(await batcher.run(rows(3))) == [3]
+    assert not any(said)
+
+
+async def test_each_batch_has_its_own_time():
+    """One timer watches all instances: a batch that begins while another is watched is not given up with it."""
+    runtimes = FakeRuntime(held=True), FakeRuntime(held=True)
+    async with batching(*runtimes, timeout=TIMEOUT) as batcher:
+        early = await queued(batcher, rows(1))
+        began = time.monotonic()
+        while time.monotonic() < began + TIMEOUT / 2:  # noqa: ASYNC110 - the clock has no event
+            await asyncio.sleep(0.01)
+        late = await queued(batcher, rows(2))
+        await asyncio.wait(early)
+        assert not late[0].done()
+        with pytest.raises(RuntimeFailed):
+            await late[0]
+        assert time.monotonic() >= began + 1.5 * TIMEOUT
+        assert isinstance(early[0].exception(), RuntimeFailed)
+
+
+async def test_a_runtime_that_can_not_be_opened_is_tried_again(monkeypatch):
+    monkeypatch.setattr(instances, "FIRST_RETRY_SECONDS", 0.01)
+    stuck, fresh = FakeRuntime(held=True), FakeRuntime()
+    workshop = Workshop(OSError("no device"), OSError("still none"), fresh)
+    async with batching(stuck, timeout=TIMEOUT, renewal=workshop.renewal) as batcher:
+        said = watched(batcher)
+        with pytest.raises(RuntimeFailed):
+            await batcher.run(rows(1))
+        await until(lambda: not batcher.problem)
+        assert answers(await batcher.run(rows(2))) == [2]
+    assert "a new one is being opened" in said[0]
+    assert said[1:] == [
+        "its runtime was lost and can't be opened again: OSError: no device",
+        "its runtime was lost and can't be opened again: OSError: still none",
+        "",
+    ]
+
+
+async def test_a_runtime_that_throws_again_and_again_and_fails_its_proof_is_replaced():
+    broken, fresh = FakeRuntime(throws), FakeRuntime()
+    workshop = Workshop(fresh, sound=False)
+    async with batching(broken, renewal=workshop.renewal) as batcher:
+        said = watched(batcher)
+        for number in range(SUSPICIOUS):
+            with pytest.raises(RuntimeFailed, match="out of ideas"):
+                await batcher.run(rows(number))
+        await until(lambda: len(said) == 2)
+        assert "the golden samples differ" in said[0]
+        assert answers(await batcher.run(rows(9))) == [9]
+        await until(lambda: broken.closed)
+    assert (workshop.proved, said[1]) == (1, "")
+
+
+async def test_rows_that_no_runtime_can_run_do_not_cost_the_model_its_runtime():
+    runtime = FakeRuntime(lambda inputs: throws(inputs) if 0 in inputs["x"] else {"y": inputs["x"].copy()})
+    workshop = Workshop()
+    async with batching(runtime, renewal=workshop.renewal) as batcher:
+        said = watched(batcher)
+        for _ in range(3 * SUSPICIOUS):
+            with pytest.raises(RuntimeFailed):
+                await batcher.run(rows(0))
+        assert answers(await batcher.run(rows(1))) == [1]
+    assert (workshop.proved, said) == (3, [])
+
+
+async def test_failures_that_are_not_in_a_row_need_no_proof():
+    runtime = FakeRuntime(lambda inputs: throws(inputs) if 0 in inputs["x"] else {"y": inputs["x"].copy()})
+    workshop = Workshop()
+    async with batching(runtime, renewal=workshop.renewal) as batcher:
+        for number in [0, 0, 1] * SUSPICIOUS:
+            await asyncio.gather(batcher.run(rows(number)), return_exceptions=True)
+    assert workshop.proved == 0
+
+
+async def test_a_stop_does_not_wait_for_a_runtime_that_hangs_longer_than_the_watchdog_does():
+    stuck = FakeRuntime(held=True)
+    workshop = Workshop()
+    async with batching(stuck, timeout=TIMEOUT, renewal=workshop.renewal) as batcher:
+        running = await queued(batcher, rows(1))
+        await begun(stuck)
+        await batcher.stop()
+        with pytest.raises(RuntimeFailed):
+            await running[0]
+    await until(lambda: stuck.closed)
+
+
+async def test_a_runtime_that_is_opened_after_the_stop_is_closed():
+    stuck, late = FakeRuntime(held=True), FakeRuntime()
+    workshop = Workshop(late)
+    workshop.gate.clear()
+    async with batching(stuck, timeout=TIMEOUT, renewal=workshop.renewal) as batcher:
+        with pytest.raises(RuntimeFailed):
+            await batcher.run(rows(1))
+        await batcher.stop()
+        workshop.gate.set()
+        await until(lambda: late.closed)
+
+
+async def test_a_batch_that_is_cut_in_halves_is_given_up_with_its_instance():
+    """The thread does not go on to run the halves of a batch whose callers have been answered."""
+    runtime = FakeRuntime(throws, held=True)
+    async with batching(runtime, timeout=TIMEOUT) as batcher:
+        first = await queued(batcher, rows(0))
+        await begun(runtime)
+        tasks = await queued(batcher, *[rows(number) for number in range(1, 5)])
+        runtime.release(2)  # the first batch, and the second one whole
+        ends = await asyncio.gather(*first, *tasks, return_exceptions=True)
+        assert all(isinstance(each, RuntimeFailed) for each in ends)
+        runtime.let_go()
+        await until(lambda: runtime.closed)
+    assert runtime.batches == [[0], [1, 2, 3, 4], [1, 2]]

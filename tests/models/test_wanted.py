@@ -1,0 +1,132 @@
+"""Which versions are loaded under a policy, and what a model's file that is wrong does: nothing new."""
+
+import shutil
+
+import pytest
+from bundles import make_bundle
+from servers import until
+from watched import Watched
+
+from service.errors import ModelNotReady
+from service.models.version import ModelQuery, State
+
+TINY = ModelQuery("tiny")
+READY = State.READY
+
+
+def publish(watched: Watched, *versions: int) -> None:
+    for version in versions:
+        make_bundle(watched.folder, version=version, seed=version)
+
+
+def write(watched: Watched, text: str) -> None:
+    (watched.folder / "tiny" / "convoy.toml").write_text(text)
+
+
+async def ready(watched: Watched, *versions: int) -> None:
+    await watched.follow()
+    await until(lambda: watched.states() == dict.fromkeys(versions, READY))
+
+
+@pytest.mark.parametrize(("policy", "loaded"), [("latest:2", (2, 3)), ("all", (1, 2, 3)), ("specific:1,3", (1, 3))])
+async def test_the_server_s_policy_says_what_is_loaded(tmp_path, policy, loaded):
+    watched = Watched(tmp_path, version_policy=policy)
+    publish(watched, 1, 2, 3)
+    await ready(watched, *loaded)
+    assert watched.registry.find(TINY).number == 3
+    await watched.registry.close()
+
+
+async def test_the_latest_two_follow_what_is_published(tmp_path):
+    watched = Watched(tmp_path, version_policy="latest:2")
+    publish(watched, 1, 2)
+    await ready(watched, 1, 2)
+    publish(watched, 3)
+    await ready(watched, 2, 3)
+    assert len(watched.loads) == 3
+    await watched.registry.close()
+
+
+async def test_an_old_version_stands_in_for_a_new_one_that_fails(tmp_path):
+    watched = Watched(tmp_path, version_policy="latest:2")
+    publish(watched, 1, 2)
+    await watched.follow()
+    make_bundle(tmp_path, version=3, corrupt_golden=True)
+    await watched.follow()
+    assert watched.states() == {1: READY, 2: READY, 3: State.UNAVAILABLE}
+    publish(watched, 4)
+    await watched.follow()
+    await until(lambda: watched.states() == {2: READY, 3: State.UNAVAILABLE, 4: READY})
+    await watched.registry.close()
+
+
+async def test_a_model_s_own_policy_wins_and_may_change(watched):
+    publish(watched, 1, 2, 3)
+    make_bundle(watched.folder, "other", version=1)
+    make_bundle(watched.folder, "other", version=2)
+    write(watched, '[versions]\npolicy = "specific:1"\n')
+    await ready(watched, 1)
+    assert watched.states("other") == {2: READY}
+    write(watched, '[versions]\npolicy = "all"\n')
+    await ready(watched, 1, 2, 3)
+    (watched.folder / "tiny" / "convoy.toml").unlink()
+    await ready(watched, 3)
+
+
+async def test_calls_that_name_no_version_go_to_the_policy_s_and_not_to_a_canary(watched):
+    publish(watched, 1, 2)
+    write(watched, '[versions]\npolicy = "specific:1"\n[labels]\ncanary = 2\n')
+    await ready(watched, 1, 2)
+    assert watched.loads[0].name == "1"
+    assert watched.registry.find(TINY).number == 1
+    assert watched.registry.find(ModelQuery("tiny", label="canary")).number == 2
+
+
+async def test_a_pinned_version_that_is_not_published_is_said_and_the_old_one_goes_on(watched):
+    publish(watched, 1)
+    await watched.follow()
+    write(watched, '[versions]\npolicy = "specific:7,8"\n')
+    await watched.follow()
+    assert watched.states() == {1: READY}
+    assert watched.registry.problem("tiny") == "the policy wants [7, 8], which the repository does not hold"
+
+
+async def test_a_file_that_goes_wrong_changes_nothing_and_says_so_once(watched, caplog):
+    publish(watched, 1, 2)
+    write(watched, '[versions]\npolicy = "specific:1"\n[labels]\nstable = 1\n')
+    await watched.follow()
+    write(watched, '[versions]\npolicy = "all\n')
+    await watched.follow()
+    await watched.follow()
+    assert watched.states() == {1: READY}
+    assert watched.registry.labels("tiny") == {"stable": 1}
+    assert "convoy.toml is not TOML: " in watched.registry.problem("tiny")
+    said = [record for record in caplog.records if record.message == "model problem, what it had goes on"]
+    assert len(said) == 1
+    write(watched, '[versions]\npolicy = "all"\n')
+    await ready(watched, 1, 2)
+    assert watched.registry.problem("tiny") == ""
+
+
+async def test_a_file_that_is_wrong_from_the_beginning_loads_nothing_until_it_is_right(watched):
+    """What it is meant to say can't be known: serving the latest version could be just what it forbids."""
+    publish(watched, 1)
+    write(watched, "[versions")
+    await watched.follow()
+    assert watched.registry.models() == {"tiny": []}
+    assert not watched.registry.ready("tiny")
+    with pytest.raises(ModelNotReady, match=r"model 'tiny' has no READY version: .*convoy\.toml is not TOML"):
+        watched.registry.find(TINY)
+    write(watched, "")
+    await ready(watched, 1)
+
+
+async def test_a_model_that_leaves_takes_its_labelled_versions_and_its_problem_with_it(watched):
+    publish(watched, 1)
+    await watched.follow()
+    await watched.registry.set_label("tiny", "stable", 1)
+    write(watched, "[versions")
+    await watched.follow()
+    shutil.rmtree(watched.folder / "tiny")
+    await ready(watched)
+    assert watched.registry.models() == {}
