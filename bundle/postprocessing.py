@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# So few are sorted as a whole, in fewer steps; of more only the best are sorted.
+_FEW_CLASSES = 128
 _INDEX_BITS = np.uint64(32)
 _INDEX_MASK = np.uint64(0xFFFF_FFFF)
 _SIGN_BIT = np.uint32(0x8000_0000)
@@ -26,6 +28,9 @@ def top_k(scores: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64],
     if not 1 <= k <= classes:
         raise ValueError(f"top_k is {k}, but it must be between 1 and the number of classes, {classes}")
     values = scores.astype(np.float32)
+    if classes <= _FEW_CLASSES:
+        indices = np.argsort(-values, axis=1, kind="stable")[:, :k]
+        return indices, values[np.arange(len(values))[:, np.newaxis], indices]
     keys = _sort_keys(values)
     if k < classes:
         keys = np.partition(keys, classes - k, axis=1)[:, classes - k :]

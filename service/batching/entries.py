@@ -96,9 +96,11 @@ class Entry:
             self.waiter.set_exception(error)
 
     def _gather(self, part: "Slice", outputs: Arrays) -> None:
+        if not self._outputs:
+            self._outputs = {name: np.empty((self.count, *of.shape[1:]), of.dtype) for name, of in outputs.items()}
+        if outputs.keys() != self._outputs.keys():
+            raise KeyError(f"outputs {sorted(outputs)} after {sorted(self._outputs)}")
         for name, values in outputs.items():
-            if name not in self._outputs:
-                self._outputs[name] = np.empty((self.count, *values.shape[1:]), values.dtype)
             self._outputs[name][part.start : part.stop] = values
 
 

@@ -189,6 +189,13 @@ async def test_outputs_that_are_no_arrays_fail_their_entry_and_the_others_are_an
         assert len((await tasks[1]).outputs["y"]) == 1
 
 
+async def test_an_output_that_is_missing_from_a_later_batch_fails_the_entry_instead_of_being_made_up():
+    runtime = FakeRuntime(lambda inputs: echo(inputs) | ({"z": echo(inputs)["y"]} if len(inputs["x"]) > 1 else {}))
+    async with batching(runtime) as batcher:
+        with pytest.raises(RuntimeFailed, match="differ from batch to batch"):
+            await batcher.run(rows(*range(batcher.max_batch_size + 1)))
+
+
 async def test_outputs_that_change_their_shape_between_batches_fail_the_entry_instead_of_hanging_it():
     runtime = FakeRuntime(lambda inputs: {"y": np.zeros((len(inputs["x"]), len(inputs["x"])))})
     async with batching(runtime) as batcher:

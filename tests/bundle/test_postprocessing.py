@@ -78,3 +78,14 @@ def test_k_out_of_range_names_the_limit(k):
 def test_scores_without_a_batch_are_refused():
     with pytest.raises(ValueError, match=r"shape \[3\]"):
         top_k(np.zeros(3, np.float32), 1)
+
+
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_few_and_many_classes_are_ordered_by_the_same_rule(monkeypatch, k):
+    """Ties, both zeros, infinities and NaN: the two ways to sort must not be told apart."""
+    values = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan], np.float32)
+    scores = np.random.default_rng(k).choice(values, (200, 20))
+    few = top_k(scores, k)
+    monkeypatch.setattr("bundle.postprocessing._FEW_CLASSES", 0)
+    for one, other in zip(few, top_k(scores, k), strict=True):
+        np.testing.assert_array_equal(one, other)

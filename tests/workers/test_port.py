@@ -84,5 +84,5 @@ def test_after_the_guard_is_closed_it_is_free_although_connections_linger():
 
 
 def test_a_host_that_is_not_of_this_machine():
-    with pytest.raises(SettingsError, match=r"--port 8500 can't be opened on 192\.0\.2\.1"):
+    with pytest.raises(SettingsError, match=r"--port 8500 can't be opened on --host 192\.0\.2\.1"):
         reserve("192.0.2.1", 8500)
