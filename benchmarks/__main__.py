@@ -9,6 +9,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -86,17 +87,20 @@ def request(bundle: Bundle, values: pb.Input) -> bytes:
 
 @contextmanager
 def served(bundle: Bundle) -> Iterator[load.Target]:
-    """`convoy serve` on the bundle's repository, READY."""
-    command = [str(Path(sys.executable).with_name("convoy")), "serve", "--repository", str(bundle.path.parent.parent)]
-    command += ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--log-format", "json"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        ports = listening_and_ready(process.stderr or (), bundle.name)
-        address = f"127.0.0.1:{ports['grpc_port']}"
-        yield load.Target(address, f"http://127.0.0.1:{ports['http_port']}/metrics", process.pid)
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    """`convoy serve` on the bundle's repository, READY with a plan that was measured before: it is shown."""
+    convoy = str(Path(sys.executable).with_name("convoy"))
+    with tempfile.TemporaryDirectory() as state:
+        subprocess.run([convoy, "plan", str(bundle.path), "--profile-seconds", "10", "--state", state], check=True)
+        command = [convoy, "serve", "--repository", str(bundle.path.parent.parent), "--state", state]
+        command += ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--log-format", "json"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            ports = listening_and_ready(process.stderr or (), bundle.name)
+            address = f"127.0.0.1:{ports['grpc_port']}"
+            yield load.Target(address, f"http://127.0.0.1:{ports['http_port']}/metrics", process.pid)
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
 
 
 def listening_and_ready(log: Iterable[str], model: str) -> dict[str, int]:

@@ -74,7 +74,10 @@ async def healthy(channel: grpc.aio.Channel, service: str = "", status: int = SE
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Returns when the condition holds; the test's own time limit is the limit."""
+    """Returns when the condition holds; the test's own time limit is the limit.
+
+    For a semaphore too: a thread that waits for what never comes would outlive that limit and hang the loop's end.
+    """
     while not condition():  # noqa: ASYNC110 - conditions are of many kinds, and few have an event
         await asyncio.sleep(0.005)
 
@@ -144,7 +147,7 @@ class Gate:
 
     async def reached(self) -> None:
         """Returns when the next batch stands before the gate."""
-        await asyncio.to_thread(self._begun.acquire)
+        await until(lambda: self._begun.acquire(blocking=False))
 
     def open(self) -> None:
         """Lets everything through from now on."""

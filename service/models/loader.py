@@ -25,7 +25,7 @@ from service.batching.batcher import Batcher
 from service.batching.instances import Renewal
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelUnusable, ServiceError
-from service.models import golden
+from service.models import golden, memory
 from service.models.planning.plan import Choice, Plan
 from service.models.planning.planner import Planner, Task
 from service.models.quiet import quiet_executor
@@ -154,6 +154,7 @@ class Loader:
             await servable.batcher.swap(opened.runtimes, plan.max_batch_size, self._renewal(task.bundle, plan))
             if not servable.batcher.stopped:
                 self._tell(servable, opened)
+            await asyncio.to_thread(memory.give_back)
         except Exception:
             log.exception("the better plan can't be used, the version goes on", extra=_names(task.bundle))
 

@@ -116,10 +116,12 @@ async def test_loading_and_unloading_are_seen_while_they_last(tmp_path, transpor
         with leased(server.models, ModelQuery("tiny")):
             monkeypatch.setattr(golden, "prove", prove)
             make_bundle(tmp_path, version=2, seed=2)
-            await asyncio.to_thread(begun.acquire)
-            assert await states() == {1: "READY", 2: "LOADING"}
-            assert measured(2, "LOADING") == 1
-            go_on.set()
+            try:
+                await until(lambda: begun.acquire(blocking=False))
+                assert await states() == {1: "READY", 2: "LOADING"}
+                assert measured(2, "LOADING") == 1
+            finally:
+                go_on.set()
             await until(lambda: measured(1, "UNLOADING") == 1)
             assert await states() == {1: "UNLOADING", 2: "READY"}
         await until(lambda: measured(1, "UNLOADING") is None)

@@ -32,7 +32,10 @@ def test_no_file_leaves_everything_to_the_server(tmp_path):
     [
         (b"[versions", " is not TOML: "),
         (b"\xff\xfe", " is not TOML: "),
-        (b"[label]\nstable = 3\n", ": it has ['label'], which is not known; its tables are ['labels', 'plan', 'versions']"),
+        (
+            b"[label]\nstable = 3\n",
+            ": it has ['label'], which is not known; its tables are ['labels', 'plan', 'versions']",
+        ),
         (b"versions = 3\n", ": versions is 3, it must be a table: [versions]"),
         (b'[versions]\npolcy = "all"\n', ": [versions] has ['polcy'], which is not known; its only key is policy"),
         (b"[versions]\npolicy = 2\n", ": [versions] policy is 2, it must be text: latest:N, all"),

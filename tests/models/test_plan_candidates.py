@@ -64,6 +64,11 @@ def test_threads_times_instances_stay_within_the_cores(cores, wanted):
     assert [(each.threads, each.instances) for each in setups((FP32,), cores=cores, installed=("onnx",))] == wanted
 
 
+def test_pinned_threads_do_not_make_more_instances_than_memory_is_good_for():
+    [only] = setups((FP32,), Pins(threads=1), cores=64, installed=("onnx",))
+    assert only.instances == (16, 8, 4, 2, 1)
+
+
 def test_a_gpu_is_tried_with_two_instances_and_without_the_cpu_s_engine():
     found = setups(on_cpu=False)
     assert kinds(found) == {("onnx", "fp32", "exact")}

@@ -1,5 +1,8 @@
 """Real measurements in little time: of a real model, in this process and in the profiler's own."""
 
+import dataclasses
+import os
+
 import msgspec
 import numpy as np
 import pytest
@@ -83,6 +86,15 @@ async def test_the_profiler_s_process_gives_the_same_rows(bundle):
     table = await ask(Question(str(bundle.path), (SETUP, WRONG), "cpu", 1.0, AMPLE))
     assert [bool(row.refused) for row in table] == [False] * 4 + [True]
     assert {row.plan.instances for row in table if not row.refused} == {1, 2}
+
+
+async def test_an_engine_that_ends_the_profiler_costs_only_what_was_not_measured_yet(bundle, tmp_path, monkeypatch):
+    (tmp_path / "openvino.py").write_text("import os\nos._exit(3)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    fatal = dataclasses.replace(SETUP, engine="openvino")
+    table = await ask(Question(str(bundle.path), (SETUP, fatal), "cpu", 1.0, AMPLE))
+    assert [row.plan.engine for row in table if not row.refused] == ["onnx"] * 4
+    assert [row.refused for row in table if row.refused] == ["the profiler broke: it ended with 3"]
 
 
 async def test_a_profiler_that_breaks_is_told_in_its_last_words(tmp_path):

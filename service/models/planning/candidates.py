@@ -130,7 +130,7 @@ def _thread_counts(cores: int) -> list[int]:
 def _instance_counts(pins: Pins, cores: int, threads: int, *, on_cpu: bool) -> tuple[int, ...]:
     if pins.instances:
         return (pins.instances,)
-    most = max(1, cores // threads) if on_cpu else 2
+    most = min(max(1, cores // threads), _MOST_INSTANCES) if on_cpu else 2
     return tuple(sorted({1 << power for power in range(most.bit_length())} | {most}, reverse=True))
 
 

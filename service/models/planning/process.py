@@ -1,13 +1,15 @@
 """The profiler as a process of its own, and how the server asks it.
 
 Apart from the server a candidate may crash, hang or leave memory and threads behind and nobody notices; the process is
-niced, so it gets what serving leaves, and it is killed when its time is over: the rows told until then count. The
-question goes in on standard input, the rows come back on standard output, one JSON a line. Called by `planner`.
+niced, so it gets what serving leaves, and it is killed when its time is over: the rows told until then count, and what
+it did not come to has a row that says why. The question goes in on standard input, the rows come back on standard
+output, one JSON a line. Called by `planner`.
 """
 
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import msgspec
 
 from service.errors import ModelUnusable
 from service.models.planning.candidates import Setup
-from service.models.planning.plan import Measured
+from service.models.planning.plan import NO_TIME, Measured
 
 _NICE: Final = 10
 # Beyond its own time the process needs some to start, to import its engines and to end the setup in hand.
@@ -36,7 +38,7 @@ class Question:
 
 
 async def ask(question: Question) -> list[Measured]:
-    """The rows that were measured, in time. Raises ModelUnusable with the reason where there are none."""
+    """The rows that were told, and one for each setup that has none. Raises ModelUnusable where none was told."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
@@ -47,20 +49,29 @@ async def ask(question: Question) -> list[Measured]:
         stderr=asyncio.subprocess.PIPE,
     )
     rows: list[Measured] = []
-    said = b""
+    said, in_time = b"", True
     try:
         async with asyncio.timeout(question.seconds + _GRACE_SECONDS):
             _, _, said = await asyncio.gather(_tell(child, question), _rows(child, rows), _last_words(child))
             await child.wait()
     except TimeoutError:
-        said = b"it did not end in time"
+        said, in_time = b"it did not end in time", False
     finally:
         if child.returncode is None:
             child.kill()
             await child.wait()
+    reason = said.decode(errors="replace") or f"it ended with {child.returncode}"
     if not rows:
-        raise ModelUnusable(f"the profiler measured nothing: {said.decode(errors='replace') or 'it ended early'}")
+        raise ModelUnusable(f"the profiler measured nothing: {reason}")
+    rows += _unmeasured(question.setups, rows, f"the profiler broke: {reason}" if in_time else NO_TIME)
     return rows
+
+
+def _unmeasured(setups: tuple[Setup, ...], rows: list[Measured], reason: str) -> Iterator[Measured]:
+    told = {(row.plan.engine, row.plan.variant, row.plan.computed, row.plan.threads) for row in rows}
+    for setup in setups:
+        if (setup.engine, setup.variant, setup.computed, setup.threads) not in told:
+            yield Measured(setup.plan(setup.instances[0], 0), refused=reason)
 
 
 async def _tell(child: asyncio.subprocess.Process, question: Question) -> None:
