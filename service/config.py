@@ -13,6 +13,7 @@ from typing import Any, Literal
 from service.errors import SettingsError
 
 MEBIBYTE = 1 << 20
+LATENCY_TARGET, LEAST_TARGET = 50.0, 0.1  # milliseconds
 _WEEK = 7 * 86_400  # seconds
 
 
@@ -45,7 +46,9 @@ class Settings:
         "auto", doc="What executes the models; auto prefers ONNX and takes the engine that measures best."
     )
     latency_target: float = _knob(
-        50.0, doc="Milliseconds that queue and run may take at the 99th percentile; plans are chosen by it.", least=0.1
+        LATENCY_TARGET,
+        doc="Milliseconds that queue and run may take at the 99th percentile; plans are chosen by it.",
+        least=LEAST_TARGET,
     )
     profile_seconds: float = _knob(
         5.0,

@@ -182,6 +182,7 @@ class ServeProcess:
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CONVOY_")}
+        clean["CONVOY_PROFILE_SECONDS"] = "0"  # nor is anything written into the user's cache
         self._process = subprocess.Popen(
             [CONVOY, "serve", *arguments], stderr=subprocess.PIPE, env=clean | (environment or {}), text=True
         )
@@ -227,5 +228,4 @@ def process(*arguments: str, environment: dict[str, str] | None = None) -> Itera
 def arguments(repository: Path, *others: str) -> list[str]:
     """The flags of a small server on free ports of this machine."""
     usual = f"--host {LOCALHOST} --port 0 --metrics-port 0 --device cpu --threads 1 --log-format json"
-    usual += " --profile-seconds 0"
     return ["--repository", str(repository), *usual.split(), *others]

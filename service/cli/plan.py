@@ -21,7 +21,9 @@ def plan(
         Path, typer.Argument(help="A version's folder, a model's (its highest version), or a repository.")
     ],
     *,
-    latency_target: Annotated[float, typer.Option(help="Milliseconds at the 99th percentile.")] = 50.0,
+    latency_target: Annotated[
+        float, typer.Option(help="Milliseconds at the 99th percentile, where the model's convoy.toml says none.")
+    ] = 50.0,
     profile_seconds: Annotated[float, typer.Option(min=0.1, help="Seconds to measure for.")] = 5.0,
     precision: Annotated[
         Literal["exact", "auto"], typer.Option(help="auto also tries int8 variants and bf16.")

@@ -49,7 +49,7 @@ def test_a_folder_that_can_not_be_written_costs_a_warning(tmp_path, caplog):
 
 @pytest.mark.parametrize(
     "others",
-    [{"latency_target": 20.0}, {"precision": "auto"}, {"device": "auto"}],
+    [{"precision": "auto"}, {"device": "auto"}],
     ids=lambda others: next(iter(others)),
 )
 def test_what_a_choice_depends_on_makes_another_key(tiny, tmp_path, others):
@@ -59,4 +59,5 @@ def test_what_a_choice_depends_on_makes_another_key(tiny, tmp_path, others):
     assert made_for() == made_for(port=1)
     assert made_for(**others) != made_for()
     assert made_for(Pins(threads=5)) != made_for()
+    assert made_for(Pins(latency_target=20.0)) != made_for()
     assert {"manifest", "cpu", "cores", "onnxruntime version"} <= made_for().keys()

@@ -102,6 +102,11 @@ def test_the_model_s_file_pins_and_a_flag_goes_before_it(tmp_path):
     assert pins(tmp_path, text, threads=1, runtime="onnx") == Pins("onnx", "int8", threads=1)
 
 
+def test_the_latency_target_of_all_models_gives_way_to_that_of_one(tmp_path):
+    assert pins(tmp_path, "[plan]\nlatency_target = 20", latency_target=80.0).latency_target == 20
+    assert pins(tmp_path, "", latency_target=80.0).latency_target == 80
+
+
 def test_a_model_without_a_file_is_free(tmp_path):
     assert Pins.of(settings(tmp_path, threads=0), tmp_path) == Pins()
 
@@ -111,10 +116,16 @@ def test_a_model_without_a_file_is_free(tmp_path):
     [
         ("[plan", "is not TOML"),
         ("plan = 3", "plan must be a table"),
-        ("[plan]\nthread = 1", "sets 'thread'; it may set engine, variant, threads, instances, max_batch_size"),
+        (
+            "[plan]\nthread = 1",
+            "sets 'thread'; it may set engine, variant, threads, instances, max_batch_size, latency_target",
+        ),
         ("[plan]\nthreads = 0", "threads is 0, it must be a whole number of at least 1"),
         ("[plan]\nthreads = true", "threads is True, it must be a whole number"),
         ('[plan]\ninstances = "2"', "instances is '2', it must be a whole number"),
+        ("[plan]\nlatency_target = 0", "latency_target is 0, it must be milliseconds from 0.1"),
+        ("[plan]\nlatency_target = true", "latency_target is True, it must be milliseconds"),
+        ("[plan]\nvariant = 8", "variant is 8, it must be a text"),
         ('[plan]\nengine = "tvm"', "engine is 'tvm'; it is one of onnx, openvino, tensorflow"),
     ],
 )

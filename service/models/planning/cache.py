@@ -82,7 +82,6 @@ def key(bundle: Bundle, settings: Settings, pins: Pins) -> dict[str, str]:
         "manifest": hashlib.sha256(manifest).hexdigest(),
         "device": settings.device,
         "precision": settings.precision,
-        "latency_target": settings.latency_target,
         **asdict(pins),
         **_hardware(),
         **{f"{name} version": installed for name in _ENGINES if (installed := _installed(name))},

@@ -5,13 +5,13 @@ served without a plan, unless precision "auto" was asked for or the variant is p
 """
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from bundle.manifest import Variant
-from service.config import Settings
+from service.config import LATENCY_TARGET, LEAST_TARGET, Settings
 from service.errors import ModelUnusable
 from service.models.planning.plan import Plan
 from service.runtimes.cores import usable_cores
@@ -22,30 +22,44 @@ DEFAULT_BATCH_SIZE: Final = 32
 _BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32)
 _MOST_INSTANCES: Final = 16  # each holds the model's weights again
 _ENGINES: Final = ("onnx", "openvino", "tensorflow")
+# What a value of the model's file must be, by the type of what it sets; TOML's true is no number.
+_KINDS: Final[dict[type, tuple[Callable[[Any], bool], str]]] = {
+    str: (lambda value: isinstance(value, str), "a text"),
+    int: (lambda value: type(value) is int and value >= 1, "a whole number of at least 1"),
+    float: (lambda value: type(value) in (int, float) and value >= LEAST_TARGET, f"milliseconds from {LEAST_TARGET}"),
+}
 
 Precision = Literal["exact", "auto"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """What is settled before anything is measured; "auto", "" and 0 leave it open."""
+    """What is settled before anything is measured; "auto", "" and 0 leave it open.
+
+    `latency_target` is the p99 to keep to in milliseconds; it is always settled.
+    """
 
     engine: Engine = "auto"
     variant: str = ""
     threads: int = 0
     instances: int = 0
     max_batch_size: int = 0
+    latency_target: float = LATENCY_TARGET
 
     @classmethod
     def of(cls, settings: Settings, model: Path) -> Self:
-        """What the [plan] of the model's file pins and, before it, the flags. Raises ModelUnusable for a bad file."""
+        """What the [plan] of the model's file pins and, before it, the flags. Raises ModelUnusable for a bad file.
+
+        The latency target of all models is the one flag that a model's file goes before.
+        """
         flags = {
             "engine": "" if settings.runtime == "auto" else settings.runtime,
             "threads": settings.threads,
             "instances": settings.instances,
             "max_batch_size": settings.max_batch_size,
         }
-        return cls(**(_read(model / FILE) | {name: value for name, value in flags.items() if value}))
+        given = {name: value for name, value in flags.items() if value}
+        return cls(**({"latency_target": settings.latency_target} | _read(model / FILE) | given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +169,8 @@ def _checked(path: Path, table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in table.items():
         if name not in usual:
             raise ModelUnusable(f"{path}: [plan] sets {name!r}; it may set {', '.join(usual)}")
-        wanted = type(usual[name])
-        if type(value) is not wanted or (wanted is int and value < 1):
-            kind = "a whole number of at least 1" if wanted is int else "a text"
+        fits, kind = _KINDS[type(usual[name])]
+        if not fits(value):
             raise ModelUnusable(f"{path}: [plan] {name} is {value!r}, it must be {kind}")
         if name == "engine" and value not in _ENGINES:
             raise ModelUnusable(f"{path}: [plan] engine is {value!r}; it is one of {', '.join(_ENGINES)}")

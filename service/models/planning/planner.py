@@ -92,21 +92,16 @@ class Planner:
             str(task.bundle.path),
             tuple(self.setups(task.bundle, task.pins)),
             settings.device,
-            self.target,
+            _target(task),
             settings.profile_seconds,
         )
         async with self._turn:
             table = await ask(question)
         return self.choose(task, table)
 
-    @property
-    def target(self) -> float:
-        """The p99 to keep to, in seconds."""
-        return self._settings.latency_target / 1e3
-
     def choose(self, task: Task, table: Sequence[Measured]) -> Choice:
         """The best plan of the table, or the usual one where none can be used."""
-        return choose(table, self.target) or Choice(task.usual, "no plan could be measured", tuple(table))
+        return choose(table, _target(task)) or Choice(task.usual, "no plan could be measured", tuple(table))
 
     def without(self, task: Task, choice: Choice, reason: str) -> Choice:
         """The next best choice, since this one's plan could not be opened or proved."""
@@ -124,6 +119,11 @@ class Planner:
         """Remembers a choice whose plan was opened and proved; one from half a table is made anew by the next start."""
         if task.key and choice.complete:
             self._cache.keep(task.key, choice)
+
+
+def _target(task: Task) -> float:
+    """The p99 to keep to, in seconds."""
+    return task.pins.latency_target / 1e3
 
 
 def installed() -> list[Engine]:
