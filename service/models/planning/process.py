@@ -9,7 +9,7 @@ output, one JSON a line. Called by `planner`.
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,15 +39,9 @@ class Question:
 
 async def ask(question: Question) -> list[Measured]:
     """The rows that were told, and one for each setup that has none. Raises ModelUnusable where none was told."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        __name__,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-P", "-m", __name__)
+    child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     rows: list[Measured] = []
     said, in_time = b"", True
     try:
@@ -63,11 +57,10 @@ async def ask(question: Question) -> list[Measured]:
     reason = said.decode(errors="replace") or f"it ended with {child.returncode}"
     if not rows:
         raise ModelUnusable(f"the profiler measured nothing: {reason}")
-    rows += _unmeasured(question.setups, rows, f"the profiler broke: {reason}" if in_time else NO_TIME)
-    return rows
+    return [*rows, *_unmeasured(question.setups, rows, f"the profiler broke: {reason}" if in_time else NO_TIME)]
 
 
-def _unmeasured(setups: tuple[Setup, ...], rows: list[Measured], reason: str) -> Iterator[Measured]:
+def _unmeasured(setups: Sequence[Setup], rows: Sequence[Measured], reason: str) -> Iterator[Measured]:
     told = {(row.plan.engine, row.plan.variant, row.plan.computed, row.plan.threads) for row in rows}
     for setup in setups:
         if (setup.engine, setup.variant, setup.computed, setup.threads) not in told:
