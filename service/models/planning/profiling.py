@@ -83,12 +83,16 @@ def _open(bundle: Bundle, setup: Setup, device: Device, opened: ExitStack) -> li
 def _measure(
     runtimes: Sequence[Runtime], setup: Setup, inputs: Arrays, target: float, until: float
 ) -> Iterator[Measured]:
-    for number, instances in enumerate(setup.instances):
-        share = (until - time.monotonic()) / (len(setup.instances) - number)
-        runs = [runtime.run for runtime in runtimes[:instances]]
-        plans = [setup.plan(instances, size) for size in setup.batch_sizes]
-        rows = _climb(plans, runs, inputs, target=target, seconds=max(0.0, share / 2))
-        yield from _again(rows, runs, inputs, max(0.0, share / 2))
+    """Every number of instances once, then each again: as far apart as the setup's time allows."""
+    runs = {count: [runtime.run for runtime in runtimes[:count]] for count in setup.instances}
+    seconds = max(0.0, until - time.monotonic()) / 2 / len(runs)
+    rows = {}
+    for count in setup.instances:
+        plans = [setup.plan(count, size) for size in setup.batch_sizes]
+        rows[count] = _climb(plans, runs[count], inputs, target=target, seconds=seconds)
+    for number, count in enumerate(setup.instances):
+        seconds = max(0.0, until - time.monotonic()) / (len(runs) - number)
+        yield from _again(rows[count], runs[count], inputs, seconds)
 
 
 def _climb(
