@@ -4,8 +4,8 @@
 
 The gaps between arrivals are exponential (a Poisson process), as those of many independent users are. Latency counts
 from the moment the call was to arrive, so a generator or a server that falls behind can't hide it. Writes three raw
-float64 for every call: its latency in milliseconds, its gRPC code, and by how many milliseconds it was sent late. It is a
-process of its own, so that it does not share its interpreter with what sums it up.
+float64 for every call: its latency in milliseconds, its gRPC code, and by how many milliseconds it was sent late. It is
+a process of its own, so that it does not share its interpreter with what sums it up.
 """
 
 import asyncio
