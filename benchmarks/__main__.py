@@ -92,7 +92,7 @@ def calls(bundle: Bundle, options: argparse.Namespace) -> Figures:
         body = peers.request(other, decode(picture, bundle.manifest.preprocessing[0]))
         for flight in IN_FLIGHT:
             found = load.run(other.target, body, flight, options.seconds)
-            row(f"one tensor to {other.name}", found, 1, flight, best.cpu_us)
+            row(f"tensor: {other.name}", found, 1, flight, best.cpu_us)
     console.print(table)
     return {"limits": [asdict(limit) for limit in limits], "decode": asdict(decoding), "loads": figures}
 
@@ -125,7 +125,7 @@ def overload(bundle: Bundle, options: argparse.Namespace) -> Figures:
     figures = []
     with served(bundle, options.serve.split()) as target:
         capacity = load.run(target, body, 16, options.seconds).requests_per_second
-        table.add_row("closed loop of 16", "", f"{capacity:.0f}")
+        table.add_row("closed, 16", "", f"{capacity:.0f}")
         for share in (0.7, 1.0, 3.0):
             found = arrivals.run(target, body, capacity * share, options.seconds * 2, LATENCY_TARGET_MS)
             cells = (f"{found.rate:.0f}", f"{found.goodput:.0f}", f"{found.refused:.1%}", f"{found.expired:.1%}")
