@@ -149,8 +149,12 @@ class Instance:
             tell(self._loop, self._broken, self, reason)
 
     def _fill(self, batch: Sequence[Slice]) -> Arrays:
-        """The batch's rows side by side: the one slice itself, or copied into the buffer."""
-        if len(batch) == 1:
+        """The batch's rows side by side: the one slice itself, or copied into the buffer.
+
+        Rows that are viewed inside a message may lie at any address, and runtimes expect an aligned one: those are
+        copied too.
+        """
+        if len(batch) == 1 and all(rows.flags.aligned for rows in batch[0].entry.rows.values()):
             only = batch[0]
             return {name: rows[only.start : only.stop] for name, rows in only.entry.rows.items()}
         return {name: self._pack(name, batch) for name in batch[0].entry.rows}

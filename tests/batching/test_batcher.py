@@ -13,6 +13,7 @@ from fake_runtime import SIGNATURE, FakeRuntime, echo
 from bundle.manifest import Signature, TensorSpec
 from service.batching.batcher import Batcher
 from service.errors import DeadlinePassed, ModelNotReady, RuntimeFailed
+from service.runtimes.base import Arrays
 from service.telemetry.metrics import Metrics
 
 PAST = 0.0  # a deadline on the monotonic clock that has gone by
@@ -58,6 +59,20 @@ async def test_idle_instances_share_a_burst():
     async with batching(*runtimes) as batcher:
         await asyncio.gather(*await queued(batcher, *map(rows, range(8))))
     assert sorted(runtime.batches for runtime in runtimes) == [[[0, 1, 2]], [[3, 4, 5]], [[6, 7]]]
+
+
+@pytest.mark.parametrize("offset", range(8))
+async def test_a_runtime_gets_aligned_rows_wherever_they_lie_in_a_message(offset):
+    aligned: list[bool] = []
+
+    def look(inputs: Arrays) -> dict[str, np.ndarray]:
+        aligned.append(inputs["x"].flags.aligned)
+        return echo(inputs)
+
+    message = bytes(offset) + np.arange(3).tobytes()
+    async with batching(FakeRuntime(look)) as batcher:
+        assert answers(await batcher.run({"x": np.ndarray((3, 1), np.int64, message, offset)})) == [0, 1, 2]
+    assert aligned == [True]
 
 
 async def test_every_idle_instance_takes_a_batch():
