@@ -68,7 +68,7 @@ async def test_pictures_of_several_inputs_are_sent_by_name_and_answered_as_one(c
 async def test_a_refused_example_is_called_by_all_its_pictures(client):
     with pytest.raises(ImageRejected) as caught:
         await client.classify({"left": b"bad picture", "right": b"a rose"}, model="flowers")
-    assert caught.value.name == "left and right"
+    assert caught.value.image == "left and right"
 
 
 async def test_a_picture_of_an_input_that_cant_travel_is_named(connect, server, canned):
