@@ -64,7 +64,15 @@ class Loader:
         )
         count = f"{len(opened.runtimes)} x " if len(opened.runtimes) > 1 else ""
         runs_on = f"{count}{opened.runtimes[0].info}"
-        servable = Servable(bundle, opened.labels, batcher, metrics, runs_on=runs_on, max_pending=settings.max_pending)
+        servable = Servable(
+            bundle,
+            opened.labels,
+            batcher,
+            metrics,
+            runs_on=runs_on,
+            max_pending=settings.max_pending,
+            explains=bundle.variant(opened.runtimes[0].info.variant).explain is not None,
+        )
         alive = weakref.ref(servable)  # the metrics must not keep an unloaded version
         metrics.pending.set_function(lambda: there.pending if (there := alive()) else 0)
         return servable
@@ -89,7 +97,9 @@ class Loader:
 
     def _runtime(self, bundle: Bundle) -> Runtime:
         settings = self._settings
-        return open_runtime(bundle, engine=settings.runtime, device=self._device, threads=settings.threads)
+        return open_runtime(
+            bundle, engine=settings.runtime, device=self._device, threads=settings.threads, explain=True
+        )
 
     def _renewed(self, bundle: Bundle) -> Runtime:
         """A runtime in the place of a lost one: it reproduces the golden samples, and ranks."""
@@ -102,7 +112,7 @@ class Loader:
         return RankedRuntime(runtime, bundle.manifest.heads)
 
     def _prove(self, bundle: Bundle, runtime: Runtime) -> None:
-        golden.prove(runtime, bundle, self._settings.max_batch_size)
+        golden.prove(runtime, bundle, self._settings.max_batch_size, explain=True)
 
 
 def _read(path: Path) -> tuple[Bundle, dict[str, tuple[str, ...]]]:

@@ -37,7 +37,10 @@ class ModelQuery:
 
 
 class Servable:
-    """What a READY version answers with. `labels` by head; `runs_on` tells the runtimes in words."""
+    """What a READY version answers with.
+
+    `labels` by head; `runs_on` tells the runtimes in words; `explains` says whether they can give the explanations.
+    """
 
     def __init__(
         self,
@@ -48,12 +51,14 @@ class Servable:
         *,
         runs_on: str,
         max_pending: int,
+        explains: bool = False,
     ) -> None:
         self.bundle = bundle
         self.labels = labels
         self.batcher = batcher
         self.metrics = metrics
         self.runs_on = runs_on
+        self.explains = explains
         self.input_names = [spec.name for spec in bundle.manifest.signature.inputs]
         self.most_classes = max(map(len, labels.values()), default=0)
         self.pending = 0

@@ -7,6 +7,8 @@ Called by `service.models` while a version loads, by batch jobs and by `convoy v
 from collections.abc import Sequence
 from typing import Final, Literal
 
+import msgspec
+
 from bundle.manifest import Variant
 from bundle.store import Bundle
 from service.errors import ModelUnusable, SettingsError
@@ -25,10 +27,12 @@ _FORMATS: Final[dict[Engine, tuple[str, ...]]] = {
 
 
 def open_runtime(
-    bundle: Bundle, *, engine: Engine, device: Device, threads: int, variant: str | None = None
+    bundle: Bundle, *, engine: Engine, device: Device, threads: int, variant: str | None = None, explain: bool = False
 ) -> Runtime:
     """Opens one variant of a bundle on a device with `threads` threads for one run; 0 takes all usable cores.
 
+    With `explain` the runtime can give the variant's explanations, if it has any; those of an ONNX variant take the
+    memory of a second model.
     Raises ModelUnusable where the bundle has no such variant or the variant does not fit its manifest,
     DeviceUnavailable where the device is not there, SettingsError where the engine is not installed.
     """
@@ -36,7 +40,8 @@ def open_runtime(
         raise SettingsError(f"threads is {threads}, it must be at least 0; 0 takes all usable cores")
     chosen = choose_variant(bundle.manifest.variants, engine, variant)
     try:
-        return _OPENERS[chosen.format](bundle, chosen, device, threads or usable_cores())
+        asked = chosen if explain else msgspec.structs.replace(chosen, explain=None)
+        return _OPENERS[chosen.format](bundle, asked, device, threads or usable_cores())
     except ModelUnusable as error:
         raise ModelUnusable(f"variant {chosen.name!r}: {error}") from error
 
@@ -70,7 +75,12 @@ def _open_onnx(bundle: Bundle, variant: Variant, device: Device, threads: int) -
     except ImportError as error:
         raise _not_installed("ONNX Runtime", "service", error) from error
     return OnnxRuntime(
-        bundle.path / variant.path, bundle.manifest.signature, variant=variant.name, device=device, threads=threads
+        bundle.path / variant.path,
+        bundle.manifest.signature,
+        variant=variant.name,
+        device=device,
+        threads=threads,
+        explain=bundle.path / variant.explain if variant.explain else None,
     )
 
 
@@ -88,6 +98,7 @@ def _open_tensorflow(bundle: Bundle, variant: Variant, device: Device, threads: 
         variant=variant.name,
         device=device,
         threads=threads,
+        explain=variant.explain,
     )
 
 
