@@ -1,7 +1,7 @@
 """`convoy classify`: pictures, folders or standard input to a server, its answers to a table or to JSON lines.
 
-Needs only the base install. Exit code 0 when every picture was classified, 1 when any was rejected, 2 for a mistake or
-a server that gives no answer, said in one sentence after the answers that came before it.
+Needs only the base install, and Pillow for --explain. Exit code 0 when every picture was classified, 1 when any was
+rejected, 2 for a mistake or a server that gives no answer, said in one sentence after the answers that came before it.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,6 +41,9 @@ def classify(
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Classes for each picture, best first; 5 unless the model has fewer.")
     ] = None,
+    explain: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw where the model looked on the one picture: out.png.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, as the answers come.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that one call may take.")] = DEFAULT_TIMEOUT,
 ) -> None:
@@ -49,6 +52,7 @@ def classify(
     try:
         names = expand(pictures)
         images = [sys.stdin.buffer.read() if name == STDIN else name for name in names]
+        draw = None if explain is None else drawing_to(explain, images)
         with Client(server, timeout=timeout) as client:
             answers = client.classify_stream(
                 images,
@@ -56,8 +60,9 @@ def classify(
                 version=version,
                 version_label=version_label,
                 top_k=top_k,
+                explain=draw is not None,
             )
-            rejected = show(zip(names, answers, strict=True))
+            rejected = show(zip(names, draw(client, answers) if draw else answers, strict=True))
     except (ClientError, SettingsError, OSError, ValueError) as error:
         typer.echo(f"convoy classify: {sentence(error)}", err=True)
         raise typer.Exit(2) from error
@@ -69,6 +74,34 @@ def expand(arguments: list[str]) -> list[str]:
     if arguments.count(STDIN) > 1:
         raise ValueError("- stands for standard input and can be given only once")
     return [name for argument in arguments for name in _pictures(argument)]
+
+
+def drawing_to(
+    path: Path, images: Sequence[str | bytes]
+) -> Callable[[Client, Iterable[Classification | ImageRejected]], Iterator[Classification | ImageRejected]]:
+    """What draws the picture's answer to the file as it goes by. Raises ValueError for what can't be drawn."""
+    try:
+        from service.cli import drawing
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"--explain draws with {error.name}, which is not installed: pip install pillow") from error
+    if len(images) != 1:
+        raise ValueError(f"--explain draws one picture, and {len(images)} were given")
+    drawing.check_path(path)
+
+    def draw(
+        client: Client, answers: Iterable[Classification | ImageRejected]
+    ) -> Iterator[Classification | ImageRejected]:
+        for answer, image in zip(answers, images, strict=True):
+            if not isinstance(answer, ImageRejected):
+                picture = image if isinstance(image, bytes) else Path(image).read_bytes()
+                spec = client.get_model(answer.model, version=answer.version).preprocessing[0]
+                maps = [best.activation_map for best, *_ in answer.heads.values() if best.activation_map]
+                if not maps:
+                    raise ValueError(f"model {answer.model!r} came without activation maps: its server is too old")
+                drawing.draw(picture, spec, maps).save(path)
+            yield answer
+
+    return draw
 
 
 def only_model(client: Client, server: str) -> str:
@@ -88,7 +121,7 @@ def print_json(answers: Answers) -> int:
             rejected += 1
             value = {"error": {"code": answer.code, "message": answer.problem}}
         else:
-            value = dataclasses.asdict(answer)
+            value = dataclasses.asdict(answer, dict_factory=_known)
         typer.echo(json.dumps({"picture": name, **value}))
     return rejected
 
@@ -128,6 +161,11 @@ def _rows(name: str, answer: Classification | ImageRejected) -> "Iterator[Sequen
         label = _label(best) if len(answer.heads) == 1 else f"{head}: {_label(best)}"
         following = ", ".join(f"{_label(other)} {other.score:.3f}" for other in others)
         yield Text(name), Text(label), Text(f"{best.score:.3f}"), Text(following)
+
+
+def _known(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object without what the answer does not have."""
+    return {key: value for key, value in pairs if value is not None}
 
 
 def sentence(error: Exception) -> str:

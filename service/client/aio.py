@@ -68,14 +68,16 @@ class AsyncClient:
         version: int | None = None,
         version_label: str | None = None,
         top_k: int | None = None,
+        explain: bool = False,
         timeout: float | None = None,
     ) -> Classification:
         """Classifies one picture: a path, an encoded file's bytes, or pixels [height, width, channels].
 
         Without `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5
-        classes a head. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
+        classes a head. With `explain` the best classes bring their activation maps; the model must have some. Raises
+        ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
         picture = pictures.look(image, "image", self._endpoint.largest_picture)
         if picture.refusal:
             raise picture.refusal
@@ -94,6 +96,7 @@ class AsyncClient:
         version: int | None = None,
         version_label: str | None = None,
         top_k: int | None = None,
+        explain: bool = False,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -105,6 +108,7 @@ class AsyncClient:
             version=version,
             version_label=version_label,
             top_k=top_k,
+            explain=explain,
             timeout=timeout,
             images_per_call=images_per_call,
             calls_in_flight=calls_in_flight,
@@ -119,6 +123,7 @@ class AsyncClient:
         version: int | None = None,
         version_label: str | None = None,
         top_k: int | None = None,
+        explain: bool = False,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -130,7 +135,7 @@ class AsyncClient:
         before anything is sent; it is read when its call is made. A call that fails (CallFailed) ends the stream and
         cancels those after it; the answers before it have been given.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
         at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
         return self._stream(question, images, images_per_call, at_once, self._endpoint.seconds(timeout))
 
