@@ -2,7 +2,8 @@
 
 Owns the exported signature, which is the same in both formats: the inputs under their own names, uint8 pixels
 [n, height, width, channels], any batch size; the outputs under the names of `training.asking`. Whether the files tell
-the truth is `training.parity`'s business. Called by `training.publish`.
+the truth is `training.parity`'s business. What explains the answers stands apart, a file and a SavedModel signature of
+its own, because ONNX Runtime computes all of a file's outputs whichever are asked for. Called by `training.publish`.
 """
 
 import warnings
@@ -14,24 +15,29 @@ import onnx
 from bundle.manifest import Signature, TensorSpec
 from training.asking import named, structured
 from training.errors import ExportUnfaithful
-from training.replay import PATHS
+from training.replay import EXPLAIN_FILE, EXPLAIN_SIGNATURE, PATHS
 
 # The highest that tf2onnx translates without additions of its own: opset 18 brings one more Transpose.
 _OPSET = 17
 
 
-def export(model: keras.Model, folder: Path) -> Signature:
+def export(model: keras.Model, folder: Path, explaining: keras.Model | None = None) -> Signature:
     """Writes `saved_model.pb`, `variables/` and `model.onnx` into `folder`, and gives the signature they share.
 
-    Raises ExportUnfaithful where a format can't express the model.
+    `explaining`, of `training.explain`, has the same inputs; it becomes the SavedModel's signature `explain` and
+    `explain.onnx`. Raises ExportUnfaithful where a format can't express a model.
     """
     served = _served(model)
+    explained = None if explaining is None else _served(explaining)
     try:
-        _write_saved_model(served, folder)
+        _write_saved_model(served, folder, explained)
         _write_onnx(served, folder / PATHS["onnx"])
+        if explained is not None:
+            _write_onnx(explained, folder / EXPLAIN_FILE)
     except Exception as error:  # the converters raise whatever they like
         raise ExportUnfaithful(f"the model can't be exported: {error}") from error
-    return Signature(inputs=_specs(served.input), outputs=_specs(served.output))
+    explanations = () if explained is None else _specs(explained.output)
+    return Signature(inputs=_specs(served.input), outputs=_specs(served.output), explanations=explanations)
 
 
 def _served(model: keras.Model) -> keras.Model:
@@ -46,7 +52,7 @@ def _served(model: keras.Model) -> keras.Model:
     return keras.Model(inputs, named(model, model(structured(model, inputs), training=False)))
 
 
-def _write_saved_model(served: keras.Model, folder: Path) -> None:
+def _write_saved_model(served: keras.Model, folder: Path, explained: keras.Model | None) -> None:
     # Not `served.export(folder)`: that stores every weight twice.
     archive = keras.export.ExportArchive()
     specs = {
@@ -54,6 +60,10 @@ def _write_saved_model(served: keras.Model, folder: Path) -> None:
         for name, tensor in served.input.items()
     }
     archive.add_endpoint("serve", lambda inputs: served(inputs, training=False), input_signature=[specs])
+    if explained is not None:
+        archive.add_endpoint(
+            EXPLAIN_SIGNATURE, lambda inputs: explained(inputs, training=False), input_signature=[specs]
+        )
     archive.write_out(folder, verbose=False)
 
 

@@ -31,7 +31,8 @@ _LAST_LINES = 3
 class Parity:
     """How one output of one format at one batch size differs from Keras: over all numbers, and in the class that wins.
 
-    The differences are absolute; `agreement` is the share of examples with the same best class.
+    The differences are absolute, those of an explanation shares of its largest value, because it has no scale of its
+    own. `agreement` is the share of examples, of an explanation the share of places, with the same best class.
     """
 
     format: str
@@ -50,9 +51,14 @@ class Parity:
 
 
 def prove(
-    model: keras.Model, folder: Path, inputs: Mapping[str, NDArray[np.uint8]], formats: Sequence[str] | None = None
+    model: keras.Model,
+    folder: Path,
+    inputs: Mapping[str, NDArray[np.uint8]],
+    formats: Sequence[str] | None = None,
+    *,
+    explaining: keras.Model | None = None,
 ) -> tuple[Parity, ...]:
-    """Compares the exported formats in `folder`, all that are there unless told, with `model`.
+    """Compares the exported formats in `folder`, all that are there unless told, with `model` and `explaining`.
 
     `inputs` are arrays [n, height, width, channels] by input name; their rows repeat where they don't fill the largest
     batch. Raises ExportUnfaithful, with the figures, where a file does not run or differs by more than TOLERANCE.
@@ -60,13 +66,14 @@ def prove(
     rows = np.arange(EXAMPLES) % len(next(iter(inputs.values())))
     asked = {name: np.asarray(pixels[rows]) for name, pixels in inputs.items()}
     expected = predict(model, asked)
+    explanations = {} if explaining is None else predict(explaining, asked)
     formats = replay.formats_in(folder) if formats is None else formats
     with tempfile.TemporaryDirectory() as work:
         replies = _replay(folder, asked, formats, Path(work))
         results = tuple(
-            _compare(name, output, size, replies[name], answers)
+            _compare(name, output, size, replies[name], answers, relative=output in explanations)
             for name in formats
-            for output, answers in expected.items()
+            for output, answers in (expected | explanations).items()
             for size in BATCH_SIZES
         )
     _refuse_differences(results)
@@ -107,7 +114,13 @@ def _finish(name: str, process: "subprocess.Popen[str]", reply: Path) -> dict[st
 
 
 def _compare(
-    name: str, output: str, batch_size: int, reply: dict[str, NDArray[np.float32]], expected: NDArray[np.float32]
+    name: str,
+    output: str,
+    batch_size: int,
+    reply: dict[str, NDArray[np.float32]],
+    expected: NDArray[np.float32],
+    *,
+    relative: bool,
 ) -> Parity:
     found = reply[replay.reply_key(output, batch_size)]
     if found.shape != expected.shape:
@@ -115,7 +128,8 @@ def _compare(
             f"the exported {name} gives {output} with the shape {found.shape} at batch {batch_size}, "
             f"Keras gives {expected.shape}"
         )
-    difference = np.abs(found.astype(np.float64) - expected)
+    scale = (float(np.abs(expected).max()) or 1.0) if relative else 1.0
+    difference = np.abs(found.astype(np.float64) - expected) / scale
     return Parity(
         format=name,
         output=output,
@@ -123,7 +137,7 @@ def _compare(
         examples=len(expected),
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
-        agreement=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        agreement=float((found.argmax(axis=-1) == expected.argmax(axis=-1)).mean()),
     )
 
 
