@@ -1,7 +1,7 @@
 """A tiny model whose activation maps can be said without running it, published with them.
 
 The last feature map is the mean colour of each cell of 4x4 pixels, and a class weighs the three colours: so the map of
-"red" lights up exactly where a picture is red, and NumPy says how much. Used by the tests of the service and the client.
+"red" lights up exactly where a picture is red, and NumPy says how much. Used by the tests of service and client.
 """
 
 from pathlib import Path

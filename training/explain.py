@@ -57,7 +57,8 @@ def _map(output: keras.KerasTensor, head: str) -> keras.KerasTensor:
         raise _impossible(head, f"its Dense layer stands on {_text(pooling)}")
     convolution = keras.layers.Conv2D(dense.units, 1, use_bias=False, dtype="float32", name=map_name(head))
     activation_map = convolution(features)
-    convolution.set_weights([keras.ops.convert_to_numpy(dense.kernel)[None, None]])
+    kernel, *_ = dense.get_weights()
+    convolution.set_weights([kernel[None, None]])
     return activation_map
 
 

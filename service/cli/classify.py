@@ -83,7 +83,7 @@ def drawing_to(
     try:
         from service.cli import drawing
     except ModuleNotFoundError as error:
-        raise SettingsError(f"--explain draws with {error.name}, which is not installed: pip install pillow") from error
+        raise SettingsError("--explain draws with Pillow, which is not installed: pip install pillow") from error
     if len(images) != 1:
         raise ValueError(f"--explain draws one picture, and {len(images)} were given")
     drawing.check_path(path)

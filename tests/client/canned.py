@@ -101,7 +101,7 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         reply.model.version = request.model.version or 3
         reply.inputs.add(name="image", dtype="uint8", shape=[-1, 28, 28, 1])
         reply.outputs.add(name="probabilities", dtype="float32", shape=[-1, 2])
-        reply.preprocessing.add(input="image", height=28, width=28, channels=1, resize="crop", kernel="box")
+        reply.preprocessing.add(input="image", height=28, width=28, channels=1, resize="stretch", kernel="bilinear")
         reply.preprocessing[0].MergeFrom(pb.Preprocessing(crop_fraction=0.875, background=7, exif_orientation=True))
         reply.heads.add(name="class", output="probabilities", activation="softmax", labels=["rose", "tulip"])
         reply.heads[0].explains = self.explains

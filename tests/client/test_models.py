@@ -39,7 +39,7 @@ async def test_one_model_in_full(client):
         versions=(VersionStatus(3, "READY", "", ()),),
         inputs=(TensorSpec("image", "uint8", (-1, 28, 28, 1)),),
         outputs=(TensorSpec("probabilities", "float32", (-1, 2)),),
-        preprocessing=(Preprocessing("image", 28, 28, 1, "crop", "box", 0.875, 7, True),),
+        preprocessing=(Preprocessing("image", 28, 28, 1, "stretch", "bilinear", 0.875, 7, True),),
         heads=(Head("class", "probabilities", "softmax", ("rose", "tulip"), explains=True),),
         training_metrics={"accuracy": 0.91},
         runtime="onnxruntime fp32 on cpu, 2 threads",
