@@ -69,7 +69,7 @@ def prove(
     explanations = {} if explaining is None else predict(explaining, asked)
     formats = replay.formats_in(folder) if formats is None else formats
     with tempfile.TemporaryDirectory() as work:
-        replies = _replay(folder, asked, formats, Path(work))
+        replies = _replay(folder, asked, formats, Path(work), explain=explaining is not None)
         results = tuple(
             _compare(name, output, size, replies[name], answers, relative=output in explanations)
             for name in formats
@@ -81,11 +81,13 @@ def prove(
 
 
 def _replay(
-    folder: Path, inputs: dict[str, NDArray[np.uint8]], formats: Sequence[str], work: Path
+    folder: Path, inputs: dict[str, NDArray[np.uint8]], formats: Sequence[str], work: Path, *, explain: bool
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
     """What each format answers, from processes that run side by side: most of their time is imports."""
     request = work / "request.npz"
-    replay.write_arrays(request, {**inputs, replay.BATCH_SIZES: np.array(BATCH_SIZES)})
+    replay.write_arrays(
+        request, {**inputs, replay.BATCH_SIZES: np.array(BATCH_SIZES), replay.EXPLAIN: np.array(explain)}
+    )
     processes = {name: _start(name, folder, request, work / f"{name}.npz") for name in formats}
     try:
         return {name: _finish(name, process, work / f"{name}.npz") for name, process in processes.items()}

@@ -43,14 +43,14 @@ def train_and_publish(
         trained = train(config, dataset)
         say("exporting to SavedModel and ONNX")
         explaining = explain.explaining(trained.model, task.heads) if config.explain else None
-        signature = export(trained.model, folder, explaining)
-        say("comparing both with Keras, each in a process of its own")
+        signature = export(trained.model, folder, say, explaining=explaining)
+        formats = replay.formats_in(folder)
+        say("comparing what was exported with Keras, each format in a process of its own")
         preprocessing = _preprocessing(dataset, task)
         examples = task.examples(dataset.test, FIXED_SEED)[:EXAMPLES]
         pixels = decoded(examples, dataset.test, preprocessing)
         parity = prove(trained.model, folder, pixels, explaining=explaining)
         say(f"classifying {len(dataset.test):,} test pictures from encoded files with the exported model")
-        formats = replay.formats_in(folder)
         evaluations = evaluate(replay.open_format(formats[0], folder), dataset.test, task, preprocessing)
         golden = write_golden(trained.model, folder, dataset.test, task, preprocessing, explaining=explaining)
         write_report(folder, trained, evaluations, parity, task.heads)

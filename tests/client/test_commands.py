@@ -222,7 +222,7 @@ def test_one_model_in_full(run):
         "image: uint8 [any, 28, 28, 1]",
         "probabilities: float32 [any, 2]",
         "image: 28 x 28 pixels, 1 channel, resize stretch, bilinear",
-        "class: softmax of probabilities, 2 classes: rose, tulip",
+        "class: softmax of probabilities, 2 classes: rose, tulip; explains itself by activation maps",
         "accuracy 0.91",
         "READY",
     ):

@@ -102,7 +102,7 @@ def test_the_shipped_flat_network_says_why_it_has_none():
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder, model = tmp_path_factory.mktemp("exported"), known()
-    return model, folder, export(model, folder, explaining(model, HEADS))
+    return model, folder, export(model, folder, explaining=explaining(model, HEADS))
 
 
 def test_the_maps_are_a_file_and_a_signature_of_their_own(exported):
@@ -152,6 +152,19 @@ def test_both_formats_are_proved_and_maps_that_lie_are_refused(exported):
     other.set_weights([other.get_weights()[0] * 1.001])
     with pytest.raises(ExportUnfaithful, match=r"onnx at batch 1, size_activation_map: max difference 0\.001"):
         parity.prove(model, folder, {"image": pictures()}, ("onnx",), explaining=maps)
+
+
+def test_a_model_that_onnx_cant_hold_explains_itself_as_a_saved_model(tmp_path):
+    pixels = keras.Input((SIDE, SIDE, 1), dtype="uint8", name="image")
+    features = layers.Resizing(8, 8, antialias=True)(layers.Rescaling(1 / 255)(pixels))
+    pooled = layers.GlobalAveragePooling2D()(features)
+    model = keras.Model({"image": pixels}, outputs(pooled, {head.name: len(head.labels) for head in HEADS}))
+    said, maps = [], explaining(model, HEADS)
+    export(model, tmp_path, said.append, explaining=maps)
+    assert ("only a SavedModel" in said[0], (tmp_path / "explain.onnx").exists()) == (True, False)
+    found = replay.open_explanations("saved_model", tmp_path)({"image": pictures()})
+    for name, expected in predict(maps, {"image": pictures()}).items():
+        assert np.allclose(found[name], expected, atol=1e-5)
 
 
 def pooled(image_shape, heads, dropout):
