@@ -39,8 +39,8 @@ def export(
     """Writes `saved_model.pb`, `variables/` and `model.onnx` into `folder`, and gives the signature they share.
 
     `explaining`, of `training.explain`, becomes the SavedModel's signature `explain` and the file `explain.onnx`. `say`
-    is told why there is no ONNX file, where ONNX can't express the model. Raises ExportUnfaithful where there can't be a
-    SavedModel either.
+    is told why there is no ONNX file, where ONNX can't express the model. Raises ExportUnfaithful where there can't be
+    a SavedModel either.
     """
     served = _served(model)
     explained = None if explaining is None else _served(explaining)
