@@ -115,7 +115,9 @@ class Instance:
         asked = [part for part in batch if part.entry.explain]
         if not asked or len(asked) == len(batch):
             return self._alike(batch)
-        return [*self._alike([part for part in batch if not part.entry.explain]), *self._alike(asked)]
+        pieces = self._alike([part for part in batch if not part.entry.explain])
+        # Where the instance was given up meanwhile, the callers have been answered, and nobody looks at the pieces.
+        return pieces if self._abandoned else [*pieces, *self._alike(asked)]
 
     def _alike(self, batch: Sequence[Slice]) -> Sequence[Piece]:
         """Runs slices that all ask for explanations, or none."""

@@ -22,17 +22,17 @@ class RankedRuntime:
     """
 
     def __init__(self, runtime: Runtime, heads: Sequence[Head]) -> None:
-        self._runtime = runtime
+        self.unranked = runtime
         self._heads = heads
 
     @property
     def info(self) -> RuntimeInfo:
         """What the runtime itself tells."""
-        return self._runtime.info
+        return self.unranked.info
 
     def run(self, inputs: Arrays, *, explain: bool = False) -> dict[str, Array]:
         """Runs one batch and ranks it."""
-        outputs = self._runtime.run(inputs, explain=True) if explain else self._runtime.run(inputs)
+        outputs = self.unranked.run(inputs, explain=True) if explain else self.unranked.run(inputs)
         for head in self._heads:
             scores = outputs[head.output]
             ranked = top_k(scores, min(DEFAULT_TOP_K, scores.shape[1]))
@@ -43,7 +43,7 @@ class RankedRuntime:
 
     def close(self) -> None:
         """Closes the runtime."""
-        self._runtime.close()
+        self.unranked.close()
 
 
 def indices_of(head: str) -> str:

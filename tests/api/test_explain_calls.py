@@ -10,6 +10,7 @@ from servers import Asked, held, refused, serving, until
 
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.batching.entries import Priority
+from service.errors import RuntimeFailed
 
 RANDOM = np.random.default_rng(3)
 
@@ -115,6 +116,15 @@ async def test_calls_that_ask_and_calls_that_do_not_share_a_batch(explaining):
             assert answered(result)[2] == []
             wanted = scores(pixels[number + 1 : number + 2])[0]
             assert answered(result)[1] == pytest.approx(np.sort(wanted)[::-1][:5].tolist(), abs=1e-5)
+
+
+async def test_a_runtime_under_suspicion_proves_its_maps_too(explaining):
+    [version] = explaining.server.models.models()["tiny"]
+    [instance] = version.servable.batcher._instances
+    instance._prove(instance.runtime)
+    instance.runtime.unranked._explaining = None
+    with pytest.raises(RuntimeFailed, match="is closed"):
+        instance._prove(instance.runtime)
 
 
 async def test_a_model_without_maps_says_so_and_what_to_do(asked):
