@@ -43,7 +43,16 @@ async def test_a_model_is_described_in_full(asked):
         "inputs": [{"name": "image", "dtype": "uint8", "shape": ["-1", "8", "8", "3"]}],
         "outputs": [{"name": "probabilities", "dtype": "float32", "shape": ["-1", "3"]}],
         "preprocessing": [
-            {"input": "image", "height": 8, "width": 8, "channels": 3, "resize": "stretch", "kernel": "bilinear"}
+            {
+                "input": "image",
+                "height": 8,
+                "width": 8,
+                "channels": 3,
+                "resize": "stretch",
+                "kernel": "bilinear",
+                "crop_fraction": 1.0,
+                "exif_orientation": True,
+            }
         ],
         "heads": [
             {
@@ -86,7 +95,7 @@ async def test_a_version_that_can_not_answer_is_a_failed_precondition(tmp_path):
 async def test_loading_and_unloading_are_seen_while_they_last(tmp_path, transport, monkeypatch):
     begun, go_on = threading.Semaphore(0), threading.Event()
 
-    def prove(*arguments: object) -> None:
+    def prove(*arguments: object, **_: object) -> None:
         begun.release()
         go_on.wait()
 

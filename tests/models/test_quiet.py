@@ -39,9 +39,9 @@ async def test_a_version_is_proved_there_and_its_runtime_s_threads_are_not_of_th
     proved: list[int] = []
     prove = golden.prove
 
-    def noted(*arguments: object) -> None:
+    def noted(*arguments: object, **options: bool) -> None:
         proved.append(niceness(threading.get_native_id()))
-        prove(*arguments)
+        prove(*arguments, **options)
 
     monkeypatch.setattr(golden, "prove", noted)
     watched = Watched(tmp_path, threads=4)
