@@ -51,7 +51,7 @@ def _map(output: keras.KerasTensor, head: str) -> keras.KerasTensor:
     dense, pooled = _below(output, _ABOVE_LOGITS)
     if not isinstance(dense, keras.layers.Dense):
         raise _impossible(head, f"its output comes from {_text(dense)}")
-    pooling, features = _below(pooled, _ONLY_IN_TRAINING)
+    pooling, features = _pooling(pooled)
     averages = isinstance(pooling, keras.layers.GlobalAveragePooling2D)
     if not averages or pooling.keepdims or pooling.data_format != "channels_last":
         raise _impossible(head, f"its Dense layer stands on {_text(pooling)}")
@@ -60,6 +60,15 @@ def _map(output: keras.KerasTensor, head: str) -> keras.KerasTensor:
     kernel, *_ = dense.get_weights()
     convolution.set_weights([kernel[None, None]])
     return activation_map
+
+
+def _pooling(tensor: keras.KerasTensor) -> tuple[Any, keras.KerasTensor]:
+    """The layer below Dropout and its kin, and what it takes; a backbone that is a model of its own is looked into."""
+    layer, taken = _below(tensor, _ONLY_IN_TRAINING)
+    if not isinstance(layer, keras.Model) or len(layer.inputs) != 1 or len(layer.outputs) != 1:
+        return layer, taken
+    pooling, features = _pooling(layer.outputs[0])
+    return pooling, keras.Model(layer.inputs[0], features)(taken)
 
 
 def _below(tensor: keras.KerasTensor, passed: tuple[type, ...]) -> tuple[Any, keras.KerasTensor]:

@@ -21,7 +21,7 @@ from training.parity import EXAMPLES, TOLERANCE, prove
 from training.provenance import provenance
 from training.report import write_report
 from training.tasks import FIXED_SEED, HeadSpec, Task
-from training.train import Trained, train
+from training.train import Trained, train, untrained
 
 
 def train_and_publish(
@@ -37,7 +37,7 @@ def train_and_publish(
     """
     task = architectures.task_of(config.architecture, dataset)
     if config.explain:  # an hour of training must not end in a refusal
-        explain.explaining(architectures.build(config.architecture, dataset.image_shape, task.classes, 0.0), task.heads)
+        explain.explaining(untrained(config, dataset, task), task.heads)
     with staging(repository, config.name) as folder:
         say(f"training {config.architecture} on {len(dataset.limited(config.limit).train):,} pictures")
         trained = train(config, dataset)

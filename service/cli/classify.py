@@ -30,10 +30,16 @@ Answers = Iterable[tuple[str, Classification | ImageRejected]]
 
 def classify(
     pictures: Annotated[
-        list[str],
-        typer.Argument(metavar="PICTURE", help="Files, folders with all below them, or - for standard input."),
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[PICTURE]...", help="Files, folders with all below them, or - for standard input."),
+    ] = None,
     *,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="NAME=FILE", help="The picture of one input, for a model with several; once for each."
+        ),
+    ] = None,
     server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The gRPC server.")] = DEFAULT_SERVER,
     model: Annotated[str | None, typer.Option(help="Model to ask; not needed where the server has only one.")] = None,
     version: Annotated[int | None, typer.Option(help="Version of the model; else its highest that is READY.")] = None,
@@ -50,19 +56,22 @@ def classify(
     """Ask a server what is on pictures; exit code 1 if any was rejected, 2 for a mistake or no answer."""
     show: Callable[[Answers], int] = print_json if as_json else print_table
     try:
-        names = expand(pictures)
+        names, together = expand(pictures or []), by_input(inputs or [])
+        if bool(names) == bool(together):
+            raise ValueError("give pictures, or --input NAME=FILE for each input of a model with several")
         images = [sys.stdin.buffer.read() if name == STDIN else name for name in names]
-        draw = None if explain is None else drawing_to(explain, images)
+        if explain is not None:
+            check_drawing(explain, images)
         with Client(server, timeout=timeout) as client:
-            answers = client.classify_stream(
-                images,
-                model=model or only_model(client, server),
-                version=version,
-                version_label=version_label,
-                top_k=top_k,
-                explain=draw is not None,
-            )
-            rejected = show(zip(names, draw(client, answers) if draw else answers, strict=True))
+            asked: dict[str, Any] = {
+                "model": model or only_model(client, server),
+                "version": version,
+                "version_label": version_label,
+                "top_k": top_k,
+                "explain": explain is not None,
+            }
+            answers = _together(client, together, asked) if together else _each(client, names, images, asked)
+            rejected = show(answers if explain is None else _drawn(client, answers, images[0], explain))
     except (ClientError, SettingsError, OSError, ValueError) as error:
         typer.echo(f"convoy classify: {sentence(error)}", err=True)
         raise typer.Exit(2) from error
@@ -76,32 +85,57 @@ def expand(arguments: list[str]) -> list[str]:
     return [name for argument in arguments for name in _pictures(argument)]
 
 
-def drawing_to(
-    path: Path, images: Sequence[str | bytes]
-) -> Callable[[Client, Iterable[Classification | ImageRejected]], Iterator[Classification | ImageRejected]]:
-    """What draws the picture's answer to the file as it goes by. Raises ValueError for what can't be drawn."""
+def by_input(arguments: list[str]) -> dict[str, str]:
+    """The files by input name, from NAME=FILE. Raises ValueError."""
+    files: dict[str, str] = {}
+    for argument in arguments:
+        name, is_there, file = argument.partition("=")
+        if not (name and is_there and file):
+            raise ValueError(f"--input {argument!r} is not NAME=FILE, such as left=a.png")
+        if name in files:
+            raise ValueError(f"--input {name} is given twice; every input takes one picture")
+        files[name] = file
+    return files
+
+
+def check_drawing(path: Path, images: Sequence[str | bytes]) -> None:
+    """Raises SettingsError or ValueError where what is asked for can't be drawn, before anything is sent."""
     try:
         from service.cli import drawing
     except ModuleNotFoundError as error:
         raise SettingsError("--explain draws with Pillow, which is not installed: pip install pillow") from error
     if len(images) != 1:
-        raise ValueError(f"--explain draws one picture, and {len(images)} were given")
+        raise ValueError(f"--explain draws one picture, and {len(images) or 'those of --input'} were given")
     drawing.check_path(path)
 
-    def draw(
-        client: Client, answers: Iterable[Classification | ImageRejected]
-    ) -> Iterator[Classification | ImageRejected]:
-        for answer, image in zip(answers, images, strict=True):
-            if not isinstance(answer, ImageRejected):
-                picture = image if isinstance(image, bytes) else Path(image).read_bytes()
-                spec = client.get_model(answer.model, version=answer.version).preprocessing[0]
-                maps = [best.activation_map for best, *_ in answer.heads.values() if best.activation_map]
-                if not maps:
-                    raise ValueError(f"model {answer.model!r} came without activation maps: its server is too old")
-                drawing.draw(picture, spec, maps).save(path)
-            yield answer
 
-    return draw
+def _drawn(client: Client, answers: Answers, image: str | bytes, path: Path) -> Answers:
+    """The picture's answer, drawn to the file as it goes by."""
+    from service.cli import drawing
+
+    for name, answer in answers:
+        if not isinstance(answer, ImageRejected):
+            picture = image if isinstance(image, bytes) else Path(image).read_bytes()
+            spec = client.get_model(answer.model, version=answer.version).preprocessing[0]
+            maps = [best.activation_map for best, *_ in answer.heads.values() if best.activation_map]
+            if not maps:
+                raise ValueError(f"model {answer.model!r} came without activation maps: its server is too old")
+            drawing.draw(picture, spec, maps).save(path)
+        yield name, answer
+
+
+def _each(client: Client, names: list[str], images: Sequence[str | bytes], asked: dict[str, Any]) -> Answers:
+    return zip(names, client.classify_stream(images, **asked), strict=True)
+
+
+def _together(client: Client, files: dict[str, str], asked: dict[str, Any]) -> Answers:
+    """One answer about the pictures of all inputs."""
+    answer: Classification | ImageRejected
+    try:
+        answer = client.classify(files, **asked)
+    except ImageRejected as error:
+        answer = error
+    return [(" ".join(f"{name}={file}" for name, file in files.items()), answer)]
 
 
 def only_model(client: Client, server: str) -> str:

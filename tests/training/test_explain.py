@@ -1,5 +1,6 @@
 """Activation maps from Keras to the published version: of a model whose maps are known, and of one that was trained."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,35 @@ def test_the_shipped_flat_network_says_why_it_has_none():
         explaining(model, HEADS[:1])
 
 
+def test_maps_of_a_backbone_that_is_a_model_of_its_own():
+    backbone = keras.Sequential(
+        [keras.Input((SIDE, SIDE, 1)), layers.AveragePooling2D(CELL), layers.GlobalAveragePooling2D()]
+    )
+    pixels = keras.Input((SIDE, SIDE, 1), dtype="uint8", name="image")
+    pooled = backbone(layers.Rescaling(1 / 255)(pixels))
+    model = keras.Model({"image": pixels}, outputs(pooled, {head.name: len(head.labels) for head in HEADS}))
+    model.get_layer("size_probabilities").set_weights([WEIGHTS["size"], np.zeros(3)])
+    found = predict(explaining(model, HEADS), {"image": pictures()})["size_activation_map"]
+    assert np.allclose(found, numpy_maps(pictures(), "size"), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads", "options"),
+    [
+        ("accurate", HEADS[:1], {}),
+        ("residual", HEADS[:1], {}),
+        ("separable", HEADS[:1], {}),
+        ("multi_output", HEADS, {}),
+        ("transfer", HEADS[:1], {"backbone": "MobileNet", "weights": "none"}),
+    ],
+)
+def test_the_shipped_architectures_that_pool_have_maps(name, heads, options):
+    classes = {head.name: len(head.labels) for head in heads}
+    model = architectures.build(name, (32, 32, 3), classes, 0.1, **options)
+    maps = explaining(model, heads).output
+    assert {head: maps[f"{head}_activation_map"].shape[-1] for head in classes} == classes
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder, model = tmp_path_factory.mktemp("exported"), known()
@@ -139,19 +169,17 @@ def test_every_format_gives_the_maps(exported, name):
             assert np.allclose(found[f"{head.name}_activation_map"], numpy_maps(pixels, head.name), atol=1e-5)
 
 
-def test_both_formats_are_proved_and_maps_that_lie_are_refused(exported):
+def test_maps_are_proved_at_their_own_scale_and_those_that_lie_are_refused(exported):
     model, folder, _ = exported
     maps = explaining(model, HEADS)
-    results = parity.prove(model, folder, {"image": pictures()}, explaining=maps)
-    assert {(one.format, one.output) for one in results} == {
-        (name, output)
-        for name in replay.OPENERS
-        for output in ("probabilities", "size_probabilities", "class_activation_map", "size_activation_map")
-    }
+    asked = {"image": pictures()}
+    results = parity.prove(model, folder, asked, ("onnx",), explaining=maps)
+    names = {"probabilities", "size_probabilities", "class_activation_map", "size_activation_map"}
+    assert {one.output for one in results} == names
     other = maps.get_layer("size_activation_map")
     other.set_weights([other.get_weights()[0] * 1.001])
     with pytest.raises(ExportUnfaithful, match=r"onnx at batch 1, size_activation_map: max difference 0\.001"):
-        parity.prove(model, folder, {"image": pictures()}, ("onnx",), explaining=maps)
+        parity.prove(model, folder, asked, ("onnx",), explaining=maps)
 
 
 def test_a_model_that_onnx_cant_hold_explains_itself_as_a_saved_model(tmp_path):
@@ -180,6 +208,10 @@ def test_a_trained_model_is_published_with_maps_that_every_variant_proves(tmp_pa
     store.verify_files(bundle)
     assert [head.activation_map for head in bundle.manifest.heads] == ["class_activation_map"]
     assert [variant.explain for variant in bundle.manifest.variants] == ["explain.onnx", "explain"]
+    proved = json.loads((bundle.path / "report" / "metrics.json").read_text())["parity"]
+    assert {(one["format"], one["output"]) for one in proved} == {
+        (name, output) for name in replay.OPENERS for output in ("probabilities", "class_activation_map")
+    }
     assert bundle.golden_outputs()["class_activation_map"].shape[1:] == (6, 6, 3)
     verified = subprocess.run([CONVOY, "verify", bundle.path], capture_output=True, text=True, timeout=110, check=False)
     assert verified.returncode == 0, verified.stdout
