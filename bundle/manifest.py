@@ -77,8 +77,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     `path` is a file or, for a SavedModel, "." (the version folder itself, as TensorFlow Serving expects it).
     `tolerance` is the largest absolute difference that any golden output may show; of an explanation, as a share of
     its largest golden value, because it has no scale of its own. `accuracy` was measured on encoded test pictures
-    through `bundle.preprocessing`. `explain` is what gives the signature's explanations: a second ONNX file, or the
-    name of the SavedModel's second signature; None where the variant gives none.
+    through `bundle.preprocessing`. `explain` is what gives the signature's explanations, if it has any: a second ONNX
+    file, which variants may share, or the name of the SavedModel's second signature.
     """
 
     name: str
@@ -208,8 +208,8 @@ def _unknown_names(manifest: Manifest) -> Iterator[str]:
         if head.activation_map not in {None, *explanations}:
             yield f"head {head.name!r} names activation map {head.activation_map!r}, the signature has {explanations}"
     for variant in manifest.variants:
-        if variant.explain and not explanations:
-            yield f"variant {variant.name!r} explains by {variant.explain!r}, but the signature has no explanations"
+        if bool(variant.explain) is not bool(explanations):
+            yield f"variant {variant.name!r} explains by {variant.explain!r}, the signature has {explanations}"
     for name in manifest.golden.images:
         if name not in inputs:
             yield f"golden.images names input {name!r}, but the signature has {inputs}"

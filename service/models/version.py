@@ -13,6 +13,7 @@ from bundle.store import Bundle
 from service.batching.batcher import Batcher
 from service.batching.entries import Priority
 from service.errors import QueueFull
+from service.models.planning.plan import Choice
 from service.telemetry.metrics import VersionMetrics
 
 DEFAULT_TOP_K = 5
@@ -39,7 +40,8 @@ class ModelQuery:
 class Servable:
     """What a READY version answers with.
 
-    `labels` by head; `runs_on` tells the runtimes in words; `explains` says whether they can give the explanations.
+    `labels` by head; `runs_on` tells the runtimes in words and `choice` the plan they follow; both change when the
+    runtimes do. `explains` says whether it has activation maps for those who ask.
     """
 
     def __init__(
@@ -51,15 +53,15 @@ class Servable:
         *,
         runs_on: str,
         max_pending: int,
-        explains: bool = False,
     ) -> None:
         self.bundle = bundle
         self.labels = labels
         self.batcher = batcher
         self.metrics = metrics
         self.runs_on = runs_on
-        self.explains = explains
+        self.choice: Choice | None = None
         self.input_names = [spec.name for spec in bundle.manifest.signature.inputs]
+        self.explains = any(head.activation_map for head in bundle.manifest.heads)
         self.most_classes = max(map(len, labels.values()), default=0)
         self.pending = 0
         self._max_pending = max_pending

@@ -176,7 +176,8 @@ def test_a_version_may_explain_itself():
     ("wrong", "message"),
     [
         ({"head": "elsewhere"}, "names activation map 'elsewhere', the signature has ['class_map']"),
-        ({"explanations": (), "head": None}, "variant 'fp32' explains by 'explain.onnx', but the signature has no"),
+        ({"explanations": (), "head": None}, "variant 'fp32' explains by 'explain.onnx', the signature has []"),
+        ({"explain": None}, "variant 'fp32' explains by None, the signature has ['class_map']"),
         ({"outputs": (MAP,)}, "output 'class_map' is declared 2 times"),
         (
             {"explanations": (msgspec.structs.replace(MAP, shape=(None, 2, 2, 4)),)},
