@@ -28,10 +28,14 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
-    """The graph's inputs and outputs, the same in every variant."""
+    """The graph's inputs and outputs, the same in every variant.
+
+    `explanations` are what is computed from the same inputs only for callers who ask for it.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    explanations: tuple[TensorSpec, ...] = ()
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,20 +58,27 @@ class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """One classification that the graph gives: its output, what the numbers mean, and the file of its labels."""
+    """One classification that the graph gives: its output, what the numbers mean, and the file of its labels.
+
+    `activation_map` names the explanation [batch, rows, columns, classes] that says how much each place of the last
+    feature map adds to each class's logit; None where the head has none.
+    """
 
     name: str
     output: str
     activation: Literal["softmax", "sigmoid", "none"]
     labels: str
+    activation_map: str | None = None
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One executable form of the model.
 
     `path` is a file or, for a SavedModel, "." (the version folder itself, as TensorFlow Serving expects it).
-    `tolerance` is the largest absolute difference that any golden output may show. `accuracy` was measured on encoded
-    test pictures through `bundle.preprocessing`.
+    `tolerance` is the largest absolute difference that any golden output may show; of an explanation, as a share of
+    its largest golden value, because it has no scale of its own. `accuracy` was measured on encoded test pictures
+    through `bundle.preprocessing`. `explain` is what gives the signature's explanations, if it has any: a second ONNX
+    file, which variants may share, or the name of the SavedModel's second signature.
     """
 
     name: str
@@ -76,12 +87,13 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     tolerance: Tolerance = 1e-4
     accuracy: float | None = None
+    explain: str | None = None
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
     """The golden samples: for each input its encoded pictures, in order, and the file with the outputs they must give.
 
-    `outputs` is an .npz with one array [samples, ...] for each output of the signature.
+    `outputs` is an .npz with one array [samples, ...] for each output and each explanation of the signature.
     """
 
     images: dict[str, tuple[str, ...]]
@@ -154,8 +166,9 @@ def named_files(manifest: Manifest) -> tuple[str, ...]:
     """The paths of the files without which the version can't be used, relative to its folder."""
     labels = [head.labels for head in manifest.heads]
     models = ["saved_model.pb" if variant.path == "." else variant.path for variant in manifest.variants]
+    explain = [variant.explain for variant in manifest.variants if variant.explain and variant.format == "onnx"]
     golden = [image for images in manifest.golden.images.values() for image in images]
-    return *labels, *models, *golden, manifest.golden.outputs
+    return *labels, *models, *explain, *golden, manifest.golden.outputs
 
 
 def _contradictions(manifest: Manifest) -> Iterator[str]:
@@ -171,7 +184,7 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
 def _repeated_names(manifest: Manifest) -> Iterator[str]:
     names = {
         "input": [spec.name for spec in manifest.signature.inputs],
-        "output": [spec.name for spec in manifest.signature.outputs],
+        "output": [spec.name for spec in (*manifest.signature.outputs, *manifest.signature.explanations)],
         "preprocessing of input": [preprocessing.input for preprocessing in manifest.preprocessing],
         "head": [head.name for head in manifest.heads],
         "variant": [variant.name for variant in manifest.variants],
@@ -185,12 +198,18 @@ def _repeated_names(manifest: Manifest) -> Iterator[str]:
 def _unknown_names(manifest: Manifest) -> Iterator[str]:
     inputs = [spec.name for spec in manifest.signature.inputs]
     outputs = [spec.name for spec in manifest.signature.outputs]
+    explanations = [spec.name for spec in manifest.signature.explanations]
     for preprocessing in manifest.preprocessing:
         if preprocessing.input not in inputs:
             yield f"preprocessing names input {preprocessing.input!r}, but the signature has {inputs}"
     for head in manifest.heads:
         if head.output not in outputs:
             yield f"head {head.name!r} names output {head.output!r}, but the signature has {outputs}"
+        if head.activation_map not in {None, *explanations}:
+            yield f"head {head.name!r} names activation map {head.activation_map!r}, the signature has {explanations}"
+    for variant in manifest.variants:
+        if bool(variant.explain) is not bool(explanations):
+            yield f"variant {variant.name!r} explains by {variant.explain!r}, the signature has {explanations}"
     for name in manifest.golden.images:
         if name not in inputs:
             yield f"golden.images names input {name!r}, but the signature has {inputs}"
@@ -199,7 +218,7 @@ def _unknown_names(manifest: Manifest) -> Iterator[str]:
 def _wrong_shapes(manifest: Manifest) -> Iterator[str]:
     """Preprocessing must make what its input takes, and a head's output must be [batch, classes]."""
     inputs = {spec.name: spec for spec in manifest.signature.inputs}
-    outputs = {spec.name: spec for spec in manifest.signature.outputs}
+    outputs = {spec.name: spec for spec in (*manifest.signature.outputs, *manifest.signature.explanations)}
     for preprocessing in manifest.preprocessing:
         made = (None, preprocessing.height, preprocessing.width, preprocessing.channels)
         taken = inputs[preprocessing.input]
@@ -215,6 +234,14 @@ def _wrong_shapes(manifest: Manifest) -> Iterator[str]:
         shape = outputs[head.output].shape
         if len(shape) != len(("batch", "classes")):
             yield f"output {head.output!r} of head {head.name!r} must be [batch, classes], but it is {list(shape)}"
+        if head.activation_map is None:
+            continue
+        of_places = outputs[head.activation_map].shape
+        if len(of_places) != len(("batch", "rows", "columns", "classes")) or of_places[-1] != shape[-1]:
+            yield (
+                f"activation map {head.activation_map!r} of head {head.name!r} must be "
+                f"[batch, rows, columns, {shape[-1]}], but it is {list(of_places)}"
+            )
 
 
 def _strange_paths(manifest: Manifest) -> Iterator[str]:

@@ -20,14 +20,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from bundle import headers
+from bundle import geometry, headers
 from bundle.errors import ImageTooLarge, ImageUndecodable
+from bundle.geometry import Box, Size
 from bundle.headers import Header
 from bundle.manifest import Preprocessing
 
 Pixels = NDArray[np.uint8]
-Size = tuple[int, int]
-Box = tuple[float, float, float, float]
 
 _DECODERS: dict[str, type[ImageFile]] = {
     "JPEG": JpegImageFile,
@@ -90,7 +89,8 @@ def decode(data: bytes | memoryview, spec: Preprocessing, limits: Limits = _DEFA
     header = _admit(data, limits)
     target = spec.width, spec.height
     sideways = spec.exif_orientation and header.orientation >= _FIRST_SIDEWAYS
-    box, size = _frame((header.width, header.height), target[::-1] if sideways else target, spec)
+    stored = header.width, header.height
+    box, size = geometry.frame(stored, target[::-1] if sideways else target, spec.resize, spec.crop_fraction)
     image, scale = _decode(header, box, size, spec)
     image = image.resize(size, _KERNELS[spec.kernel], box=_scaled(box, scale))
     if spec.exif_orientation and header.orientation in _UPRIGHT:
@@ -114,19 +114,6 @@ def _admit(data: bytes | memoryview, limits: Limits) -> Header:
     if header.width * header.height > limits.max_pixels:
         raise ImageTooLarge(f"{sides}, over the limit of {limits.max_pixels:,} in all; scale it down")
     return header
-
-
-def _frame(picture: Size, target: Size, spec: Preprocessing) -> tuple[Box, Size]:
-    """The part of the picture that is used, in its own pixels, and the size it is resized to; both are (x, y)."""
-    width, height = picture[0] * spec.crop_fraction, picture[1] * spec.crop_fraction
-    if spec.resize == "crop":
-        scale = min(width / target[0], height / target[1])
-        width, height = min(target[0] * scale, width), min(target[1] * scale, height)
-    elif spec.resize == "pad":
-        scale = max(width / target[0], height / target[1])
-        target = max(1, round(width / scale)), max(1, round(height / scale))
-    left, top = (picture[0] - width) / 2, (picture[1] - height) / 2
-    return (left, top, picture[0] - left, picture[1] - top), target
 
 
 def _decode(header: Header, box: Box, size: Size, spec: Preprocessing) -> tuple[Image.Image, int]:
@@ -198,6 +185,6 @@ def _pad(pixels: Pixels, spec: Preprocessing) -> Pixels:
     if (height, width) == (spec.height, spec.width):
         return pixels
     framed = np.full((spec.height, spec.width, channels), spec.background, np.uint8)
-    top, left = (spec.height - height) // 2, (spec.width - width) // 2
+    left, top = geometry.centred((width, height), (spec.width, spec.height))
     framed[top : top + height, left : left + width] = pixels
     return framed

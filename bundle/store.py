@@ -71,9 +71,9 @@ class Bundle:
         return [self._read(name) for name in names]
 
     def golden_outputs(self) -> dict[str, NDArray[np.generic]]:
-        """What the golden pictures must give: for every output of the signature one array [samples, ...].
+        """What the golden pictures must give: for every output and explanation of the signature [samples, ...].
 
-        Raises BundleInvalid where the file can't be read or its arrays are not those outputs.
+        Raises BundleInvalid where the file can't be read or its arrays are not those.
         """
         name = self.manifest.golden.outputs
         try:
@@ -81,7 +81,8 @@ class Bundle:
                 arrays = dict(archive)
         except Exception as error:  # what is no archive, or a damaged one, fails in many ways
             raise BundleInvalid(self.path, f"{name} can't be read as .npz: {error}") from error
-        outputs = sorted(spec.name for spec in self.manifest.signature.outputs)
+        signature = self.manifest.signature
+        outputs = sorted(spec.name for spec in (*signature.outputs, *signature.explanations))
         if sorted(arrays) != outputs:
             raise BundleInvalid(self.path, f"{name} holds {_listed(arrays)}, but the outputs are {_listed(outputs)}")
         for images in self.manifest.golden.images.values():

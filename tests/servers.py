@@ -136,11 +136,11 @@ class Gate:
     def info(self) -> Any:
         return self.behind.info
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
+    def run(self, inputs: Arrays, **options: bool) -> dict[str, Array]:
         self.rows.append(len(next(iter(inputs.values()))))
         self._begun.release()
         self._open.wait()
-        return self.behind.run(inputs)
+        return self.behind.run(inputs, **options)
 
     def close(self) -> None:
         self.behind.close()

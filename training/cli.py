@@ -35,6 +35,9 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The schedule's peak.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same weights on the same machine.")] = None,
+    explain: Annotated[
+        bool | None, typer.Option("--explain", help="Publish class-activation maps, for Classify with explain.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Train on the first pictures only, to try things out.")] = None,
 ) -> None:
     """Train a model, prove its export and publish it."""
@@ -45,6 +48,7 @@ def train(
         "learning_rate": learning_rate,
         "seed": seed,
         "limit": limit,
+        "explain": explain,
     }
     began = time.monotonic()
     try:

@@ -18,6 +18,7 @@ class TrainingConfig:
     `name` is the published model's. `learning_rate` is the peak, reached after the `warmup` share of the steps and
     followed by a cosine. `flip` mirrors half of the training pictures left to right. `backbone`, `weights` and
     `fine_tune` are of the architecture `transfer`. `limit` trains on the first pictures only: a smoke run.
+    `explain` publishes class-activation maps with the model.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class TrainingConfig:
     fine_tune: int = 0
     seed: int = 0
     limit: int | None = None
+    explain: bool = False
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs is {self.epochs}, but at least 1 is needed")

@@ -2,8 +2,10 @@
 
 Owns the exported signature, which is the same in both formats: the inputs under their own names, uint8 pixels
 [n, height, width, channels], any batch size; the outputs under the names of `training.asking`. A graph with an operator
-that ONNX does not have is written as SavedModel only; `training.replay.formats_in` tells what is there. Whether the
-files tell the truth is `training.parity`'s business. Called by `training.publish`.
+that ONNX does not have is written as SavedModel only; `training.replay.formats_in` tells what is there. What explains
+the answers stands apart, a file and a SavedModel signature of its own, because ONNX Runtime computes all of a file's
+outputs whichever are asked for. Whether the files tell the truth is `training.parity`'s business. Called by
+`training.publish`.
 """
 
 import logging
@@ -21,30 +23,43 @@ from onnx import numpy_helper
 from bundle.manifest import Signature, TensorSpec
 from training.asking import named, structured
 from training.errors import ExportUnfaithful
-from training.replay import PATHS
+from training.replay import EXPLAIN_FILE, EXPLAIN_SIGNATURE, PATHS
 from training.scalars import give_scalars_their_rank
 
 # The highest that tf2onnx translates without additions of its own: opset 18 brings one more Transpose.
 _OPSET = 17
 
 
-def export(model: keras.Model, folder: Path, say: Callable[[str], None] = lambda _: None) -> Signature:
+def export(
+    model: keras.Model,
+    folder: Path,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    explaining: keras.Model | None = None,
+) -> Signature:
     """Writes `saved_model.pb`, `variables/` and `model.onnx` into `folder`, and gives the signature they share.
 
-    `say` is told why there is no `model.onnx`, where ONNX can't express the model. Raises ExportUnfaithful where there
-    can't be a SavedModel either.
+    `explaining`, of `training.explain`, becomes the SavedModel's signature `explain` and the file `explain.onnx`. `say`
+    is told why there is no ONNX file, where ONNX can't express the model. Raises ExportUnfaithful where there can't be
+    a SavedModel either.
     """
     served = _served(model)
+    explained = None if explaining is None else _served(explaining)
     serve = _traced(served)
+    explain = None if explained is None else _traced(explained)
     try:
-        _write_saved_model(serve, folder)
+        _write_saved_model(serve, folder, explain)
     except Exception as error:  # Keras and TensorFlow raise whatever they like
         raise ExportUnfaithful(f"the model can't be exported: {error}") from error
     try:
+        if explain is not None:
+            _write_onnx(explain, folder / EXPLAIN_FILE)
         _write_onnx(serve, folder / PATHS["onnx"])
     except Exception as error:  # so does the converter
+        (folder / EXPLAIN_FILE).unlink(missing_ok=True)
         say(f"there is no ONNX file, only a SavedModel, because {_first_line(error)}")
-    return Signature(inputs=_specs(served.input), outputs=_specs(served.output))
+    explanations = () if explained is None else _specs(explained.output)
+    return Signature(inputs=_specs(served.input), outputs=_specs(served.output), explanations=explanations)
 
 
 def _served(model: keras.Model) -> keras.Model:
@@ -65,11 +80,14 @@ def _traced(served: keras.Model) -> Any:
     return tf.function(lambda inputs: served(inputs, training=False), input_signature=[specs])
 
 
-def _write_saved_model(serve: Any, folder: Path) -> None:
+def _write_saved_model(serve: Any, folder: Path, explain: Any | None) -> None:
     # Not `served.export(folder)`: that stores every weight twice.
     serve.get_concrete_function()
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serve", serve)
+    if explain is not None:
+        explain.get_concrete_function()
+        archive.add_endpoint(EXPLAIN_SIGNATURE, explain)
     archive.write_out(folder, verbose=False)
 
 

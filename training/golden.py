@@ -32,9 +32,18 @@ _TINT = (1.0, 0.8, 0.6)
 
 
 def write_golden(
-    model: keras.Model, folder: Path, split: Split, task: Task, preprocessing: Sequence[Preprocessing]
+    model: keras.Model,
+    folder: Path,
+    split: Split,
+    task: Task,
+    preprocessing: Sequence[Preprocessing],
+    *,
+    explaining: keras.Model | None = None,
 ) -> Golden:
-    """Writes `golden/` into `folder`: examples of every class and what `model` answers, by input and output name."""
+    """Writes `golden/` into `folder`: examples of every class and what `model` answers, by input and output name.
+
+    What `explaining` gives stands beside the answers.
+    """
     examples = task.examples(split, FIXED_SEED)
     examples = examples[_of_every_class(list(examples.targets.values()))]
     (folder / "golden").mkdir()
@@ -45,7 +54,8 @@ def write_golden(
             (folder / path).write_bytes(picture)
         images[spec.input] = tuple(files)
         pixels[spec.input] = np.stack([decode(picture, spec) for picture in files.values()])
-    np.savez(folder / _OUTPUTS, allow_pickle=False, **predict(model, pixels))
+    answers = predict(model, pixels) | ({} if explaining is None else predict(explaining, pixels))
+    np.savez(folder / _OUTPUTS, allow_pickle=False, **answers)
     return Golden(images=images, outputs=_OUTPUTS)
 
 

@@ -31,7 +31,8 @@ _LAST_LINES = 3
 class Parity:
     """How one output of one format at one batch size differs from Keras: over all numbers, and in the class that wins.
 
-    The differences are absolute; `agreement` is the share of examples with the same best class.
+    The differences are absolute, those of an explanation shares of its largest value, because it has no scale of its
+    own. `agreement` is the share of examples, of an explanation the share of places, with the same best class.
     """
 
     format: str
@@ -50,9 +51,14 @@ class Parity:
 
 
 def prove(
-    model: keras.Model, folder: Path, inputs: Mapping[str, NDArray[np.uint8]], formats: Sequence[str] | None = None
+    model: keras.Model,
+    folder: Path,
+    inputs: Mapping[str, NDArray[np.uint8]],
+    formats: Sequence[str] | None = None,
+    *,
+    explaining: keras.Model | None = None,
 ) -> tuple[Parity, ...]:
-    """Compares the exported formats in `folder`, all that are there unless told, with `model`.
+    """Compares the exported formats in `folder`, all that are there unless told, with `model` and `explaining`.
 
     `inputs` are arrays [n, height, width, channels] by input name; their rows repeat where they don't fill the largest
     batch. Raises ExportUnfaithful, with the figures, where a file does not run or differs by more than TOLERANCE.
@@ -60,13 +66,14 @@ def prove(
     rows = np.arange(EXAMPLES) % len(next(iter(inputs.values())))
     asked = {name: np.asarray(pixels[rows]) for name, pixels in inputs.items()}
     expected = predict(model, asked)
+    explanations = {} if explaining is None else predict(explaining, asked)
     formats = replay.formats_in(folder) if formats is None else formats
     with tempfile.TemporaryDirectory() as work:
-        replies = _replay(folder, asked, formats, Path(work))
+        replies = _replay(folder, asked, formats, Path(work), explain=explaining is not None)
         results = tuple(
-            _compare(name, output, size, replies[name], answers)
+            _compare(name, output, size, replies[name], answers, relative=output in explanations)
             for name in formats
-            for output, answers in expected.items()
+            for output, answers in (expected | explanations).items()
             for size in BATCH_SIZES
         )
     _refuse_differences(results)
@@ -74,11 +81,13 @@ def prove(
 
 
 def _replay(
-    folder: Path, inputs: dict[str, NDArray[np.uint8]], formats: Sequence[str], work: Path
+    folder: Path, inputs: dict[str, NDArray[np.uint8]], formats: Sequence[str], work: Path, *, explain: bool
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
     """What each format answers, from processes that run side by side: most of their time is imports."""
     request = work / "request.npz"
-    replay.write_arrays(request, {**inputs, replay.BATCH_SIZES: np.array(BATCH_SIZES)})
+    replay.write_arrays(
+        request, {**inputs, replay.BATCH_SIZES: np.array(BATCH_SIZES), replay.EXPLAIN: np.array(explain)}
+    )
     processes = {name: _start(name, folder, request, work / f"{name}.npz") for name in formats}
     try:
         return {name: _finish(name, process, work / f"{name}.npz") for name, process in processes.items()}
@@ -107,7 +116,13 @@ def _finish(name: str, process: "subprocess.Popen[str]", reply: Path) -> dict[st
 
 
 def _compare(
-    name: str, output: str, batch_size: int, reply: dict[str, NDArray[np.float32]], expected: NDArray[np.float32]
+    name: str,
+    output: str,
+    batch_size: int,
+    reply: dict[str, NDArray[np.float32]],
+    expected: NDArray[np.float32],
+    *,
+    relative: bool,
 ) -> Parity:
     found = reply[replay.reply_key(output, batch_size)]
     if found.shape != expected.shape:
@@ -115,7 +130,8 @@ def _compare(
             f"the exported {name} gives {output} with the shape {found.shape} at batch {batch_size}, "
             f"Keras gives {expected.shape}"
         )
-    difference = np.abs(found.astype(np.float64) - expected)
+    scale = (float(np.abs(expected).max()) or 1.0) if relative else 1.0
+    difference = np.abs(found.astype(np.float64) - expected) / scale
     return Parity(
         format=name,
         output=output,
@@ -123,7 +139,7 @@ def _compare(
         examples=len(expected),
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
-        agreement=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        agreement=float((found.argmax(axis=-1) == expected.argmax(axis=-1)).mean()),
     )
 
 

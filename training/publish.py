@@ -11,7 +11,7 @@ import msgspec
 
 from bundle.manifest import SCHEMA_VERSION, Head, Manifest, Preprocessing, Variant
 from bundle.store import Bundle, publish, staging
-from training import architectures, replay
+from training import architectures, explain, replay
 from training.config import TrainingConfig
 from training.datasets import Dataset
 from training.evaluate import Evaluation, decoded, evaluate
@@ -21,7 +21,7 @@ from training.parity import EXAMPLES, TOLERANCE, prove
 from training.provenance import provenance
 from training.report import write_report
 from training.tasks import FIXED_SEED, HeadSpec, Task
-from training.train import Trained, train
+from training.train import Trained, train, untrained
 
 
 def train_and_publish(
@@ -36,26 +36,30 @@ def train_and_publish(
     can't be written) before any training, TrainingDiverged, ExportUnfaithful.
     """
     task = architectures.task_of(config.architecture, dataset)
+    if config.explain:  # an hour of training must not end in a refusal
+        explain.explaining(untrained(config, dataset, task), task.heads)
     with staging(repository, config.name) as folder:
         say(f"training {config.architecture} on {len(dataset.limited(config.limit).train):,} pictures")
         trained = train(config, dataset)
         say("exporting to SavedModel and ONNX")
-        signature = export(trained.model, folder, say)
+        explaining = explain.explaining(trained.model, task.heads) if config.explain else None
+        signature = export(trained.model, folder, say, explaining=explaining)
         formats = replay.formats_in(folder)
         say("comparing what was exported with Keras, each format in a process of its own")
         preprocessing = _preprocessing(dataset, task)
         examples = task.examples(dataset.test, FIXED_SEED)[:EXAMPLES]
-        parity = prove(trained.model, folder, decoded(examples, dataset.test, preprocessing))
+        pixels = decoded(examples, dataset.test, preprocessing)
+        parity = prove(trained.model, folder, pixels, explaining=explaining)
         say(f"classifying {len(dataset.test):,} test pictures from encoded files with the exported model")
         evaluations = evaluate(replay.open_format(formats[0], folder), dataset.test, task, preprocessing)
-        golden = write_golden(trained.model, folder, dataset.test, task, preprocessing)
+        golden = write_golden(trained.model, folder, dataset.test, task, preprocessing, explaining=explaining)
         write_report(folder, trained, evaluations, parity, task.heads)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             signature=signature,
             preprocessing=preprocessing,
-            heads=write_labels(folder, task.heads),
-            variants=_variants(formats, evaluations[task.heads[0].name].accuracy),
+            heads=explain.declared(write_labels(folder, task.heads), signature),
+            variants=_variants(formats, evaluations[task.heads[0].name].accuracy, explain=config.explain),
             golden=golden,
             provenance=provenance(config, dataset.digest),
             metrics=_metrics(trained, evaluations),
@@ -85,12 +89,22 @@ def _preprocessing(dataset: Dataset, task: Task) -> tuple[Preprocessing, ...]:
     )
 
 
-def _variants(formats: Sequence[str], accuracy: float) -> tuple[Variant, ...]:
+def _variants(formats: Sequence[str], accuracy: float, *, explain: bool) -> tuple[Variant, ...]:
     """The first format's accuracy was measured; parity has shown that the others give the same answers."""
     files = {
-        "onnx": Variant(name="onnx", format="onnx", path=replay.PATHS["onnx"], tolerance=TOLERANCE),
+        "onnx": Variant(
+            name="onnx",
+            format="onnx",
+            path=replay.PATHS["onnx"],
+            tolerance=TOLERANCE,
+            explain=replay.EXPLAIN_FILE if explain else None,
+        ),
         "saved_model": Variant(
-            name="saved_model", format="saved_model", path=replay.PATHS["saved_model"], tolerance=TOLERANCE
+            name="saved_model",
+            format="saved_model",
+            path=replay.PATHS["saved_model"],
+            tolerance=TOLERANCE,
+            explain=replay.EXPLAIN_SIGNATURE if explain else None,
         ),
     }
     measured, *others = (files[name] for name in formats)

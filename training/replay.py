@@ -1,8 +1,9 @@
 """Runs an exported file in a process of its own, as a server would: nothing of Keras or of the training run is there.
 
 `python replay.py FORMAT FOLDER REQUEST.npz REPLY.npz` reads the input arrays and the batch sizes from the request and
-writes every output for every batch size. It imports only the runtime of the format, and nothing of this project, so it
-runs from anywhere. `training.parity` starts it; `training.evaluate` uses it in the process.
+writes every output, with every explanation where it is told to, for every batch size. It imports only the runtime of
+the format, and nothing of this project, so it runs from anywhere. `training.parity` starts it; `training.evaluate` uses
+it in the process.
 """
 
 import sys
@@ -15,9 +16,14 @@ import numpy as np
 Arrays = dict[str, np.ndarray[Any, Any]]
 Run = Callable[[Arrays], Arrays]
 
+# What the request says beside the inputs.
 BATCH_SIZES = "batch_sizes"
+EXPLAIN = "explain"
 # What each format is within a version's folder; the SavedModel is the folder itself, as TensorFlow Serving expects it.
 PATHS = {"onnx": "model.onnx", "saved_model": "."}
+# What gives the explanations beside each format, where there are any.
+EXPLAIN_FILE = "explain.onnx"
+EXPLAIN_SIGNATURE = "explain"
 _PROOFS = {"onnx": "model.onnx", "saved_model": "saved_model.pb"}
 
 
@@ -41,13 +47,13 @@ def open_onnx(file: Path) -> Run:
     return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def open_saved_model(folder: Path) -> Run:
-    """Opens the SavedModel's serving signature in TensorFlow."""
+def open_saved_model(folder: Path, name: str = "serving_default") -> Run:
+    """Opens one signature of the SavedModel in TensorFlow."""
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
     loaded = tf.saved_model.load(str(folder))
-    signature = loaded.signatures["serving_default"]
+    signature = loaded.signatures[name]
 
     def run(inputs: Arrays, _keep_alive: object = loaded) -> Arrays:
         outputs = signature(**{name: tf.constant(array) for name, array in inputs.items()})
@@ -57,6 +63,13 @@ def open_saved_model(folder: Path) -> Run:
 
 
 OPENERS: dict[str, Callable[[Path], Run]] = {"onnx": open_onnx, "saved_model": open_saved_model}
+
+
+def open_explanations(name: str, folder: Path) -> Run:
+    """Opens what explains a format's answers."""
+    if name == "saved_model":
+        return open_saved_model(folder / PATHS[name], EXPLAIN_SIGNATURE)
+    return open_onnx(folder / EXPLAIN_FILE)
 
 
 def in_batches(run: Run, inputs: Arrays, batch_size: int) -> Arrays:
@@ -82,9 +95,14 @@ def main(export_format: str, folder: str, request: str, reply: str) -> None:
     with np.load(request) as arrays:
         inputs = dict(arrays)
     batch_sizes = [int(size) for size in inputs.pop(BATCH_SIZES)]
-    run = open_format(export_format, Path(folder))
+    opened = [open_format(export_format, Path(folder))]
+    if inputs.pop(EXPLAIN).any():
+        opened.append(open_explanations(export_format, Path(folder)))
     outputs = {
-        reply_key(name, size): array for size in batch_sizes for name, array in in_batches(run, inputs, size).items()
+        reply_key(name, size): array
+        for run in opened
+        for size in batch_sizes
+        for name, array in in_batches(run, inputs, size).items()
     }
     write_arrays(reply, outputs)
 

@@ -54,7 +54,18 @@ def train(config: TrainingConfig, dataset: Dataset) -> Trained:
     tf.config.experimental.enable_op_determinism()
     dataset = dataset.limited(config.limit)
     task = architectures.task_of(config.architecture, dataset)
-    model = architectures.build(
+    model = untrained(config, dataset, task)
+    batch_size = min(config.batch_size, len(dataset.train))
+    steps = len(dataset.train) // batch_size
+    _compile(model, config, steps * config.epochs)
+    training, validation = _training_batches(dataset, task, config, batch_size), _validation_batches(dataset, task)
+    history = _by_head(_fit(model, config, training, validation, steps), task)
+    return Trained(model, history, int(np.argmin(history["val_loss"])), time.monotonic() - began)
+
+
+def untrained(config: TrainingConfig, dataset: Dataset, task: Task) -> keras.Model:
+    """The configured architecture, for the dataset's pictures. Raises what `architectures.build` raises."""
+    return architectures.build(
         config.architecture,
         dataset.image_shape,
         task.classes,
@@ -63,12 +74,6 @@ def train(config: TrainingConfig, dataset: Dataset) -> Trained:
         weights=config.weights,
         fine_tune=config.fine_tune,
     )
-    batch_size = min(config.batch_size, len(dataset.train))
-    steps = len(dataset.train) // batch_size
-    _compile(model, config, steps * config.epochs)
-    training, validation = _training_batches(dataset, task, config, batch_size), _validation_batches(dataset, task)
-    history = _by_head(_fit(model, config, training, validation, steps), task)
-    return Trained(model, history, int(np.argmin(history["val_loss"])), time.monotonic() - began)
 
 
 def _compile(model: keras.Model, config: TrainingConfig, steps: int) -> None:

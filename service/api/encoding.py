@@ -14,12 +14,15 @@ import numpy as np
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.inference.values import Answer, HeadAnswer
 from service.models.version import Servable
+from service.runtimes.base import Array
 
 INVALID_ARGUMENT = 3
 _CLASSIFICATIONS = b"\x0a"  # Result.classifications = 1
 _CLASSES = b"\x12"  # Classification.classes = 2
 _RESULTS = b"\x12"  # ClassifyResponse.results = 2
 _TIMING = b"\x1a"  # ClassifyResponse.timing = 3
+_ACTIVATION_MAPS = b"\x1a"  # Classification.activation_maps = 3
+_VALUES = b"\x1a"  # ActivationMap.values = 3
 _SCORE = b"\x1d"  # ClassScore.score = 3, a little-endian float32
 _ID = b"\x20"  # ClassifyResponse.id = 4
 _FLOAT = 4
@@ -61,6 +64,7 @@ class _Encoder:
         """Result.classifications of each picture in turn."""
         name, classes = self._heads[head.name]
         scores = np.ascontiguousarray(head.scores, "<f4").tobytes()
+        maps = None if head.maps is None else _maps(head.maps)
         at = 0
         for indices in head.indices.tolist():
             parts = [name]
@@ -68,6 +72,8 @@ class _Encoder:
                 parts.append(classes(index))
                 parts.append(scores[at : at + _FLOAT])
                 at += _FLOAT
+            if maps is not None:
+                parts.append(next(maps))
             row = b"".join(parts)
             yield _CLASSIFICATIONS + _varint(len(row)) + row
 
@@ -79,6 +85,17 @@ def _head(name: str, labels: tuple[str, ...]) -> tuple[bytes, Callable[[int], by
         known = pb.ClassScore(label=label, index=index).SerializeToString() + _SCORE
         encoded.append(_CLASSES + _varint(len(known) + _FLOAT) + known)
     return pb.Classification(head=name).SerializeToString(), encoded.__getitem__
+
+
+def _maps(maps: Array) -> Iterator[bytes]:
+    """Classification.activation_maps of each picture in turn, from maps [pictures, classes, rows, columns]."""
+    rows, columns = maps.shape[2:]
+    values = np.ascontiguousarray(maps, "<f4")
+    known = pb.ActivationMap(rows=rows, columns=columns).SerializeToString()
+    known += _VALUES + _varint(rows * columns * _FLOAT)
+    begin = _ACTIVATION_MAPS + _varint(len(known) + rows * columns * _FLOAT) + known
+    for of_classes in values:
+        yield b"".join(begin + of_class.tobytes() for of_class in of_classes)
 
 
 def _error(message: str) -> bytes:

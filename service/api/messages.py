@@ -50,6 +50,7 @@ def request(message: pb.ClassifyRequest, seconds_left: float | None) -> Request:
         top_k=message.top_k if message.HasField("top_k") else None,
         deadline=math.inf if seconds_left is None else time.monotonic() + seconds_left,
         priority=_priority(message.priority),
+        explain=message.explain,
     )
 
 
@@ -116,10 +117,19 @@ def describe(version: ModelVersion, reply: pb.GetModelResponse) -> None:
             channels=each.channels,
             resize=each.resize,
             kernel=each.kernel,
+            crop_fraction=each.crop_fraction,
+            background=each.background,
+            exif_orientation=each.exif_orientation,
         )
     for head in manifest.heads:
         labels = servable.labels[head.name]
-        reply.heads.add(name=head.name, output=head.output, activation=head.activation, labels=labels)
+        reply.heads.add(
+            name=head.name,
+            output=head.output,
+            activation=head.activation,
+            labels=labels,
+            explains=servable.explains and head.activation_map is not None,
+        )
     reply.training_metrics.update(manifest.metrics)
     reply.runtime = servable.runs_on
     if servable.choice is not None:

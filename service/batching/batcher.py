@@ -72,8 +72,15 @@ class Batcher:
         """Whether what is the problem is being mended, and hasn't failed to be."""
         return self._instances.renewing
 
-    async def run(self, rows: Arrays, deadline: float = math.inf, priority: Priority = Priority.INTERACTIVE) -> Ran:
-        """Runs rows [n, ...] of every input and waits for their outputs.
+    async def run(
+        self,
+        rows: Arrays,
+        deadline: float = math.inf,
+        priority: Priority = Priority.INTERACTIVE,
+        *,
+        explain: bool = False,
+    ) -> Ran:
+        """Runs rows [n, ...] of every input and waits for their outputs, with `explain` for the explanations too.
 
         Raises CannotMeetDeadline when there is no hope to be back by the deadline (monotonic seconds), DeadlinePassed
         when it goes by before the last row was begun, RuntimeFailed when the runtime threw or hung, ModelNotReady after
@@ -81,7 +88,7 @@ class Batcher:
         """
         self.check_deadline(len(next(iter(rows.values()))), deadline, priority)
         future: asyncio.Future[Ran] = self._loop.create_future()
-        entry = self.submit(rows, deadline, cast("Waiter", future), priority)
+        entry = self.submit(rows, deadline, cast("Waiter", future), priority, explain=explain)
         try:
             return await future
         except asyncio.CancelledError:
@@ -90,7 +97,13 @@ class Batcher:
             raise
 
     def submit(
-        self, rows: Arrays, deadline: float, waiter: Waiter, priority: Priority = Priority.INTERACTIVE
+        self,
+        rows: Arrays,
+        deadline: float,
+        waiter: Waiter,
+        priority: Priority = Priority.INTERACTIVE,
+        *,
+        explain: bool = False,
     ) -> Entry | None:
         """As `run`, for a caller that is told instead of waiting and has asked `check_deadline`.
 
@@ -99,7 +112,7 @@ class Batcher:
         if self._refusal:
             waiter.set_exception(ModelNotReady(self._refusal))
             return None
-        entry = Entry(rows, len(next(iter(rows.values()))), deadline, time.monotonic(), waiter, priority)
+        entry = Entry(rows, len(next(iter(rows.values()))), deadline, time.monotonic(), waiter, priority, explain)
         self._waiting.push(entry)
         if self._instances.idle and not self._dispatching:
             # Not before the loop has gone through what it has received: a burst is one batch, not a small one and a

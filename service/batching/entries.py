@@ -46,7 +46,8 @@ class Waiter(Protocol):
 class Entry:
     """Rows [n, ...] of every input, when they must be begun (monotonic seconds) and where the answer goes.
 
-    `gone` is set once its rows that were not taken are out of the count of those that wait.
+    `explain` asks for the explanations beside the outputs. `gone` is set once its rows that were not taken are out of
+    the count of those that wait.
     """
 
     rows: Arrays
@@ -55,6 +56,7 @@ class Entry:
     arrived: float
     waiter: Waiter
     priority: Priority = Priority.INTERACTIVE
+    explain: bool = False
     taken: int = 0
     gone: bool = False
     _returned: int = 0

@@ -2,7 +2,9 @@
 
 The thread copies the rows into the batch's preallocated buffer (the only copy a row sees), runs it, and hands outputs
 or errors back to the event loop. Where a batch of several entries throws, its halves are run again, and theirs, so that
-only the entries that can't be run fail: at most 2n - 1 runs for n entries. It never touches an entry's state.
+only the entries that can't be run fail: at most 2n - 1 runs for n entries. Entries that ask for explanations are run
+apart from the batch's others, after them, so that nothing is computed for who did not ask. It never touches an entry's
+state.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -29,12 +32,16 @@ SUSPICIOUS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Slices that were run together: outputs by name for all their rows, or an error; and the run's seconds."""
+    """Slices that were run together: outputs by name for all their rows, or an error; and the run's seconds.
+
+    `again` says that a larger run, of which these are a part, threw before.
+    """
 
     slices: Sequence[Slice]
     outputs: Arrays
     error: Exception | None
     seconds: float
+    again: bool = False
 
 
 Prove = Callable[[Runtime], None]
@@ -105,7 +112,16 @@ class Instance:
             log.exception("runtime could not be closed", extra={"runtime": str(self.runtime.info)})
 
     def _pieces(self, batch: Sequence[Slice]) -> Sequence[Piece]:
-        whole = self._run(batch, logging.ERROR)
+        asked = [part for part in batch if part.entry.explain]
+        if not asked or len(asked) == len(batch):
+            return self._alike(batch)
+        pieces = self._alike([part for part in batch if not part.entry.explain])
+        # Where the instance was given up meanwhile, the callers have been answered, and nobody looks at the pieces.
+        return pieces if self._abandoned else [*pieces, *self._alike(asked)]
+
+    def _alike(self, batch: Sequence[Slice]) -> Sequence[Piece]:
+        """Runs slices that all ask for explanations, or none."""
+        whole = self._run(batch)
         if whole.error is None:
             self._failures = 0
             return (whole,)
@@ -119,26 +135,32 @@ class Instance:
         for half in (batch[:middle], batch[middle:]):
             if self._abandoned:  # the callers have been answered, and nobody looks at the pieces
                 break
-            piece = self._run(half, logging.DEBUG)
-            again = piece.error is not None and len(half) > 1
-            pieces += self._halves(half) if again else [piece]
+            piece = self._run(half, again=True)
+            divisible = piece.error is not None and len(half) > 1
+            pieces += self._halves(half) if divisible else [piece]
         return pieces
 
-    def _run(self, batch: Sequence[Slice], severity: int) -> Piece:
+    def _run(self, batch: Sequence[Slice], *, again: bool = False) -> Piece:
         began = time.monotonic()
         outputs: Mapping[str, Array] = {}
         error: Exception | None = None
         try:
-            outputs = self.runtime.run(self._fill(batch))
+            run = partial(self.runtime.run, explain=True) if batch[0].entry.explain else self.runtime.run
+            outputs = run(self._fill(batch))
             rows = sum(part.count for part in batch)
             if any(len(values) != rows for values in outputs.values()):
                 returned = {name: len(values) for name, values in outputs.items()}
                 raise RuntimeFailed(f"{self.runtime.info} got {rows} rows and gave back {returned}")
         except Exception as failure:
-            log.log(severity, "batch failed", exc_info=True, extra={"runtime": str(self.runtime.info)})
+            log.log(
+                logging.DEBUG if again else logging.ERROR,
+                "batch failed",
+                exc_info=True,
+                extra={"runtime": str(self.runtime.info)},
+            )
             known = isinstance(failure, RuntimeFailed)
             error = failure if known else RuntimeFailed(f"{self.runtime.info} failed: {failure}")
-        return Piece(batch, outputs, error, time.monotonic() - began)
+        return Piece(batch, outputs, error, time.monotonic() - began, again)
 
     def _prove_it(self, prove: Prove) -> None:
         self._failures = 0

@@ -133,7 +133,7 @@ class Instances:
         if running is None:  # it was given up, and its callers have been answered
             return
         self.idle.append(instance)
-        if len(pieces) > 1 or pieces[0].error is not None:
+        if any(piece.again or piece.error is not None for piece in pieces):
             self._metrics.batches_failed.inc()
         self._finished(running[0], pieces)
 

@@ -1,7 +1,7 @@
 """`convoy classify`: pictures, folders or standard input to a server, its answers to a table or to JSON lines.
 
-Needs only the base install. Exit code 0 when every picture was classified, 1 when any was rejected, 2 for a mistake or
-a server that gives no answer, said in one sentence after the answers that came before it.
+Needs only the base install, and Pillow for --explain. Exit code 0 when every picture was classified, 1 when any was
+rejected, 2 for a mistake or a server that gives no answer, said in one sentence after the answers that came before it.
 """
 
 import dataclasses
@@ -47,6 +47,9 @@ def classify(
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Classes for each picture, best first; 5 unless the model has fewer.")
     ] = None,
+    explain: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw where the model looked on the one picture: out.png.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, as the answers come.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that one call may take.")] = DEFAULT_TIMEOUT,
 ) -> None:
@@ -56,14 +59,19 @@ def classify(
         names, together = expand(pictures or []), by_input(inputs or [])
         if bool(names) == bool(together):
             raise ValueError("give pictures, or --input NAME=FILE for each input of a model with several")
+        images = [sys.stdin.buffer.read() if name == STDIN else name for name in names]
+        if explain is not None:
+            check_drawing(explain, images)
         with Client(server, timeout=timeout) as client:
             asked: dict[str, Any] = {
                 "model": model or only_model(client, server),
                 "version": version,
                 "version_label": version_label,
                 "top_k": top_k,
+                "explain": explain is not None,
             }
-            rejected = show(_together(client, together, asked) if together else _each(client, names, asked))
+            answers = _together(client, together, asked) if together else _each(client, names, images, asked)
+            rejected = show(answers if explain is None else _drawn(client, answers, images[0], explain))
     except (ClientError, SettingsError, OSError, ValueError) as error:
         typer.echo(f"convoy classify: {sentence(error)}", err=True)
         raise typer.Exit(2) from error
@@ -90,8 +98,33 @@ def by_input(arguments: list[str]) -> dict[str, str]:
     return files
 
 
-def _each(client: Client, names: list[str], asked: dict[str, Any]) -> Answers:
-    images = [sys.stdin.buffer.read() if name == STDIN else name for name in names]
+def check_drawing(path: Path, images: Sequence[str | bytes]) -> None:
+    """Raises SettingsError or ValueError where what is asked for can't be drawn, before anything is sent."""
+    try:
+        from service.cli import drawing
+    except ModuleNotFoundError as error:
+        raise SettingsError("--explain draws with Pillow, which is not installed: pip install pillow") from error
+    if len(images) != 1:
+        raise ValueError(f"--explain draws one picture, and {len(images) or 'those of --input'} were given")
+    drawing.check_path(path)
+
+
+def _drawn(client: Client, answers: Answers, image: str | bytes, path: Path) -> Answers:
+    """The picture's answer, drawn to the file as it goes by."""
+    from service.cli import drawing
+
+    for name, answer in answers:
+        if not isinstance(answer, ImageRejected):
+            picture = image if isinstance(image, bytes) else Path(image).read_bytes()
+            spec = client.get_model(answer.model, version=answer.version).preprocessing[0]
+            maps = [best.activation_map for best, *_ in answer.heads.values() if best.activation_map]
+            if not maps:
+                raise ValueError(f"model {answer.model!r} came without activation maps: its server is too old")
+            drawing.draw(picture, spec, maps).save(path)
+        yield name, answer
+
+
+def _each(client: Client, names: list[str], images: Sequence[str | bytes], asked: dict[str, Any]) -> Answers:
     return zip(names, client.classify_stream(images, **asked), strict=True)
 
 
@@ -122,7 +155,7 @@ def print_json(answers: Answers) -> int:
             rejected += 1
             value = {"error": {"code": answer.code, "message": answer.problem}}
         else:
-            value = dataclasses.asdict(answer)
+            value = dataclasses.asdict(answer, dict_factory=_known)
         typer.echo(json.dumps({"picture": name, **value}))
     return rejected
 
@@ -162,6 +195,11 @@ def _rows(name: str, answer: Classification | ImageRejected) -> "Iterator[Sequen
         label = _label(best) if len(answer.heads) == 1 else f"{head}: {_label(best)}"
         following = ", ".join(f"{_label(other)} {other.score:.3f}" for other in others)
         yield Text(name), Text(label), Text(f"{best.score:.3f}"), Text(following)
+
+
+def _known(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object without what the answer does not have."""
+    return {key: value for key, value in pairs if value is not None}
 
 
 def sentence(error: Exception) -> str:

@@ -128,4 +128,5 @@ def _fact_lines(model: ModelInfo) -> Iterator[tuple[str, str]]:
 def _head(head: Head) -> str:
     more = ", ..." if len(head.labels) > LABELS_SHOWN else ""
     labels = ", ".join(head.labels[:LABELS_SHOWN]) + more
-    return f"{head.name}: {head.activation} of {head.output}, {len(head.labels)} classes: {labels}"
+    explains = "; explains itself by activation maps" if head.explains else ""
+    return f"{head.name}: {head.activation} of {head.output}, {len(head.labels)} classes: {labels}{explains}"

@@ -92,13 +92,15 @@ def _check_variant(version: str, bundle: "Bundle", variant: "Variant", device: "
     from service.runtimes.opening import open_runtime
 
     try:
-        runtime = open_runtime(bundle, engine="auto", device=device, threads=threads, variant=variant.name)
+        runtime = open_runtime(
+            bundle, engine="auto", device=device, threads=threads, variant=variant.name, explain=True
+        )
     except SettingsError as error:
         return Check(version, variant.name, passed=None, note=f"not checked: {error}")
     except ServiceError as error:
         return Check(version, variant.name, passed=False, note=str(error))
     try:
-        report = golden.check(runtime, bundle, variant, Limits())
+        report = golden.check(runtime, bundle, variant, Limits(), explain=True)
     except ServiceError as error:
         return Check(version, variant.name, passed=False, note=str(error))
     finally:

@@ -68,15 +68,17 @@ class AsyncClient:
         version: int | None = None,
         version_label: str | None = None,
         top_k: int | None = None,
+        explain: bool = False,
         timeout: float | None = None,
     ) -> Classification:
         """Classifies one picture: a path, an encoded file's bytes, or pixels [height, width, channels].
 
         For a model with several inputs it is a dict of pictures by input name, which get one answer together. Without
         `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5 classes a head.
-        Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
+        With `explain` the best classes bring their activation maps; the model must have some. Raises ImageRejected,
+        CallFailed, OSError for a file, TypeError or ValueError for an argument.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
         found = pictures.by_input(image, self._endpoint.largest_picture)
         request = await _with_pictures(question, {name: [picture] for name, picture in found.items()})
         response = await self._ask(self._stub().Classify, request, timeout)
@@ -93,6 +95,7 @@ class AsyncClient:
         version: int | None = None,
         version_label: str | None = None,
         top_k: int | None = None,
+        explain: bool = False,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -104,6 +107,7 @@ class AsyncClient:
             version=version,
             version_label=version_label,
             top_k=top_k,
+            explain=explain,
             timeout=timeout,
             images_per_call=images_per_call,
             calls_in_flight=calls_in_flight,
@@ -118,6 +122,7 @@ class AsyncClient:
         version: int | None = None,
         version_label: str | None = None,
         top_k: int | None = None,
+        explain: bool = False,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -129,7 +134,7 @@ class AsyncClient:
         before anything is sent; it is read when its call is made. A call that fails (CallFailed) ends the stream and
         cancels those after it; the answers before it have been given.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
         at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
         return self._stream(question, images, images_per_call, at_once, self._endpoint.seconds(timeout))
 

@@ -67,15 +67,17 @@ class Client:
         version: int | None = None,
         version_label: str | None = None,
         top_k: int | None = None,
+        explain: bool = False,
         timeout: float | None = None,
     ) -> Classification:
         """Classifies one picture: a path, an encoded file's bytes, or pixels [height, width, channels].
 
         For a model with several inputs it is a dict of pictures by input name, which get one answer together. Without
         `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5 classes a head.
-        Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
+        With `explain` the best classes bring their activation maps; the model must have some. Raises ImageRejected,
+        CallFailed, OSError for a file, TypeError or ValueError for an argument.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
         found = pictures.by_input(image, self._endpoint.largest_picture)
         request = messages.with_pictures(question, {name: [picture] for name, picture in found.items()})
         response = self._ask(self._stub.Classify, request, timeout)
@@ -92,6 +94,7 @@ class Client:
         version: int | None = None,
         version_label: str | None = None,
         top_k: int | None = None,
+        explain: bool = False,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -103,6 +106,7 @@ class Client:
             version=version,
             version_label=version_label,
             top_k=top_k,
+            explain=explain,
             timeout=timeout,
             images_per_call=images_per_call,
             calls_in_flight=calls_in_flight,
@@ -117,6 +121,7 @@ class Client:
         version: int | None = None,
         version_label: str | None = None,
         top_k: int | None = None,
+        explain: bool = False,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -128,7 +133,7 @@ class Client:
         call is made. A call that fails (CallFailed) ends the stream and cancels those after it; the answers before it
         have been given.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
+        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
         groups = pictures.planned(images, self._endpoint.largest_picture, images_per_call)
         at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
         return self._stream(question, groups, self._endpoint.seconds(timeout), at_once)

@@ -4,7 +4,9 @@ Knows the wire's every field that the client uses and does no I/O, except that p
 request is built. Called by `service.client.client` and `service.client.aio`.
 """
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 import grpc
 
@@ -13,6 +15,7 @@ from service.client.channel import Priority
 from service.client.errors import ImageRejected, ServerFailed
 from service.client.pictures import Picture
 from service.client.results import (
+    ActivationMap,
     Classification,
     ClassScore,
     Head,
@@ -40,12 +43,19 @@ def model_spec(name: str, version: int | None = None, version_label: str | None 
 
 
 def question(
-    name: str, version: int | None, version_label: str | None, top_k: int | None, priority: Priority = "interactive"
+    name: str,
+    version: int | None,
+    version_label: str | None,
+    top_k: int | None,
+    priority: Priority = "interactive",
+    *,
+    explain: bool = False,
 ) -> pb.ClassifyRequest:
     """A request that is complete but for its pictures."""
     # Interactive is what a request without a priority is.
     number = pb.ClassifyRequest.BATCH if priority == "batch" else pb.ClassifyRequest.PRIORITY_UNSPECIFIED
-    return pb.ClassifyRequest(model=model_spec(name, version, version_label), top_k=top_k, priority=number)
+    model = model_spec(name, version, version_label)
+    return pb.ClassifyRequest(model=model, top_k=top_k, priority=number, explain=explain)
 
 
 def with_pictures(question: pb.ClassifyRequest, groups: Mapping[str, Sequence[Picture]]) -> pb.ClassifyRequest:
@@ -91,10 +101,22 @@ def model_info(response: pb.GetModelResponse) -> ModelInfo:
         inputs=_tensor_specs(response.inputs),
         outputs=_tensor_specs(response.outputs),
         preprocessing=tuple(
-            Preprocessing(step.input, step.height, step.width, step.channels, step.resize, step.kernel)
+            Preprocessing(
+                input=step.input,
+                height=step.height,
+                width=step.width,
+                channels=step.channels,
+                resize=step.resize,
+                kernel=step.kernel,
+                crop_fraction=step.crop_fraction,
+                background=step.background,
+                exif_orientation=step.exif_orientation,
+            )
             for step in response.preprocessing
         ),
-        heads=tuple(Head(head.name, head.output, head.activation, tuple(head.labels)) for head in response.heads),
+        heads=tuple(
+            Head(head.name, head.output, head.activation, tuple(head.labels), head.explains) for head in response.heads
+        ),
         training_metrics=dict(response.training_metrics),
         runtime=response.runtime,
         plan=_plan(response.plan) if response.HasField("plan") else "",
@@ -120,9 +142,17 @@ def _plan(plan: pb.Plan) -> str:
 
 def _heads(result: pb.Result) -> dict[str, tuple[ClassScore, ...]]:
     return {
-        classification.head: tuple(ClassScore(c.label, c.index, c.score) for c in classification.classes)
+        classification.head: tuple(
+            ClassScore(c.label, c.index, c.score, _map(map_) if map_ else None)
+            for c, map_ in zip_longest(classification.classes, classification.activation_maps)
+        )
         for classification in result.classifications
     }
+
+
+def _map(message: pb.ActivationMap) -> ActivationMap:
+    values = struct.unpack(f"<{message.rows * message.columns}f", message.values)
+    return tuple(values[at : at + message.columns] for at in range(0, len(values), message.columns))
 
 
 def _timing(timing: pb.Timing) -> Timing:

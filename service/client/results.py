@@ -6,15 +6,23 @@ order. They compare by content and can be pickled.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
+
+# Rows of columns, which divide the model's input evenly: how much each place adds to one class's logit.
+ActivationMap: TypeAlias = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """One class of one picture; `score` is the head's activation, a probability for softmax and sigmoid."""
+    """One class of one picture; `score` is the head's activation, a probability for softmax and sigmoid.
+
+    `activation_map` is there where the call said `explain`, for the 5 best classes at most.
+    """
 
     label: str
     index: int
     score: float
+    activation_map: ActivationMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How the server turns an encoded picture into the named input's pixels."""
+    """How the server turns an encoded picture into the named input's pixels; `bundle.manifest` tells all of it."""
 
     input: str
     height: int
@@ -92,16 +100,23 @@ class Preprocessing:
     channels: int
     resize: str
     kernel: str
+    crop_fraction: float = 1.0
+    background: int = 0
+    exif_orientation: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One classification that the model gives, with the labels of its classes in the order of their index."""
+    """One classification that the model gives, with the labels of its classes in the order of their index.
+
+    `explains` says whether it has activation maps to ask for.
+    """
 
     name: str
     output: str
     activation: str
     labels: tuple[str, ...]
+    explains: bool = False
 
 
 @dataclass(frozen=True, slots=True)

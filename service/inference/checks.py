@@ -65,6 +65,16 @@ def checked_top_k(asked: int | None, servable: Servable) -> int:
     return asked
 
 
+def check_explain(servable: Servable) -> None:
+    """A caller asks for activation maps, so the model must have some. Raises RequestInvalid."""
+    if not servable.explains:
+        name, version = servable.bundle.name, servable.bundle.version
+        raise RequestInvalid(
+            f"version {version} of model {name!r} has no activation maps: ask without explain, or publish it with "
+            "convoy train --explain"
+        )
+
+
 def checked_count(inputs: Mapping[str, Images | Array], most: int) -> int:
     """The number of pictures, the same in every input. Raises RequestInvalid."""
     count = len(next(iter(inputs.values())))

@@ -15,11 +15,11 @@ from bundle.manifest import Head
 from bundle.postprocessing import top_k
 from bundle.preprocessing import Limits
 from service.batching.entries import Entry, Priority, Ran
-from service.inference.checks import by_name, check_input, checked_count, checked_top_k
+from service.inference.checks import by_name, check_explain, check_input, checked_count, checked_top_k
 from service.inference.decoders import Decoders
 from service.inference.decoding import Part, split
 from service.inference.values import Answer, HeadAnswer, Images, Reply, Request
-from service.models.ranked import indices_of, scores_of
+from service.models.ranked import indices_of, maps_of, scores_of
 from service.models.registry import Registry
 from service.models.version import DEFAULT_TOP_K, ModelVersion, Servable
 from service.runtimes.base import Array
@@ -120,6 +120,8 @@ class DataPlane:
             k = checked_top_k(request.top_k, servable)
             for spec in servable.bundle.manifest.signature.inputs:
                 check_input(spec, inputs[spec.name], servable)
+            if request.explain:
+                check_explain(servable)
             servable.batcher.check_deadline(count, request.deadline, request.priority)
             servable.admit(count, request.priority)
         except BaseException:
@@ -128,7 +130,9 @@ class DataPlane:
         call = Call(version, servable, count, k, reply)
         tensors = {name: values for name, values in inputs.items() if isinstance(values, np.ndarray)}
         if len(tensors) == len(inputs):
-            call.entry = servable.batcher.submit(tensors, request.deadline, call, request.priority)
+            call.entry = servable.batcher.submit(
+                tensors, request.deadline, call, request.priority, explain=request.explain
+            )
         else:
             call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, inputs, count, request))
         return call
@@ -162,8 +166,9 @@ class DataPlane:
         specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
         part = await self._decoders.decode(line, inputs, specs, numbers)
         servable.metrics.preprocess.observe(part.seconds)
-        ran = await servable.batcher.run(part.rows, request.deadline, request.priority) if part.numbers else None
-        return part, ran
+        if not part.numbers:
+            return part, None
+        return part, await servable.batcher.run(part.rows, request.deadline, request.priority, explain=request.explain)
 
 
 class _Awaited:
@@ -223,7 +228,8 @@ def _head_answer(head: Head, labels: tuple[str, ...], k: int, ran: Sequence[Ran]
             indices, scores = indices[:, :k], scores[:, :k]
     else:
         indices, scores = top_k(_rows(ran, head.output), k)
-    return HeadAnswer(head.name, labels, indices, scores)
+    maps = _rows(ran, name)[:, :k] if (name := maps_of(head.name)) in ran[0].outputs else None
+    return HeadAnswer(head.name, labels, indices, scores, maps)
 
 
 def _rows(ran: Sequence[Ran], name: str) -> Array:

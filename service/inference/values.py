@@ -14,23 +14,32 @@ Images = Sequence[bytes]
 
 @dataclass(slots=True)
 class Request:
-    """What a caller asks: encoded pictures or a tensor [n, ...] for each input ("" is the only one's name)."""
+    """What a caller asks: encoded pictures or a tensor [n, ...] for each input ("" is the only one's name).
+
+    With `explain`, the heads' activation maps too.
+    """
 
     model: ModelQuery
     inputs: Mapping[str, Images | Array]
     top_k: int | None = None
     deadline: float = math.inf
     priority: Priority = Priority.INTERACTIVE
+    explain: bool = False
 
 
 @dataclass(slots=True)
 class HeadAnswer:
-    """The best classes of one head: indices int64 [m, k] and scores float32 [m, k], best first."""
+    """The best classes of one head: indices int64 [m, k] and scores float32 [m, k], best first.
+
+    `maps` are the activation maps of the first of these classes, float32 [m, at most DEFAULT_TOP_K, rows, columns];
+    None where they were not asked for or the head has none.
+    """
 
     name: str
     labels: tuple[str, ...]
     indices: Array
     scores: Array
+    maps: Array | None = None
 
 
 @dataclass(slots=True)

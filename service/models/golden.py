@@ -5,8 +5,9 @@ batch, so an answer that depends on its neighbours is found before the version i
 when a batch job opens its predictor, and by `convoy verify`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -28,7 +29,8 @@ _SHUFFLE_SEED: Final = 2
 class GoldenReport:
     """How far a variant's outputs are from the golden ones.
 
-    Differences are absolute, over all outputs and batch sizes; NaN where an output was NaN, which never passes.
+    Differences are absolute, over all outputs and batch sizes, those of an explanation as shares of its largest golden
+    value; NaN where an output was NaN, which never passes.
     `worst_sample` counts the golden samples from 0. `top1_agreement` is the share of rows, over all heads and batch
     sizes, whose best class is the golden one.
     """
@@ -58,23 +60,33 @@ def check(
     limits: Limits,
     *,
     batch_sizes: Sequence[int] | None = None,
+    explain: bool = False,
 ) -> GoldenReport:
     """Runs every golden sample at each batch size (1, 3 and all at once unless told) and compares.
 
+    With `explain`, for a runtime that was opened so, the variant's explanations are compared too, if it has any.
     Batches are full: rows are shuffled and repeat where the samples don't fill the last one, so a size above the
     number of samples is really run. Raises ModelUnusable where the samples can't be read or don't fit the signature,
     RuntimeFailed where the runtime throws.
     """
     inputs, expected = samples(bundle, limits)
+    explanations = [spec.name for spec in bundle.manifest.signature.explanations]
+    run: Callable[[Arrays], Arrays] = runtime.run
+    if explain and explanations:
+        run = partial(runtime.run, explain=True)
+    else:
+        expected = {name: golden for name, golden in expected.items() if name not in explanations}
     count = len(next(iter(expected.values())))
-    tally = _Tally(expected, bundle.manifest.heads, count)
+    tally = _Tally(expected, bundle.manifest.heads, count, relative=explanations)
     for size in sorted(set(batch_sizes or (1, 3, count))):
         for rows in _batches(count, size):
-            tally.add(rows, runtime.run({name: pixels[rows] for name, pixels in inputs.items()}))
+            tally.add(rows, run({name: pixels[rows] for name, pixels in inputs.items()}))
     return tally.report(variant)
 
 
-def prove(runtime: Runtime, bundle: Bundle, max_batch_size: int, *, reduced: bool = False) -> None:
+def prove(
+    runtime: Runtime, bundle: Bundle, max_batch_size: int, *, reduced: bool = False, explain: bool = False
+) -> None:
     """Raises ModelUnusable unless the runtime gives the golden outputs alone, among others and in its largest batch.
 
     `reduced` is for arithmetic that is coarser than the variant's own: then every best class must be the golden one and
@@ -85,7 +97,7 @@ def prove(runtime: Runtime, bundle: Bundle, max_batch_size: int, *, reduced: boo
     variant = bundle.variant(runtime.info.variant)
     if reduced:
         variant = msgspec.structs.replace(variant, tolerance=max(variant.tolerance, REDUCED_TOLERANCE))
-    report = check(runtime, bundle, variant, Limits(), batch_sizes=(1, 3, max_batch_size))
+    report = check(runtime, bundle, variant, Limits(), batch_sizes=(1, 3, max_batch_size), explain=explain)
     if not report.passed:
         raise ModelUnusable(str(report))
     if reduced and report.top1_agreement < 1:
@@ -105,8 +117,9 @@ def _batches(samples: int, size: int) -> Iterator[Array]:
 class _Tally:
     """Adds up the differences between what ran and what was expected, sample by sample."""
 
-    def __init__(self, expected: Arrays, heads: Sequence[Head], samples: int) -> None:
+    def __init__(self, expected: Arrays, heads: Sequence[Head], samples: int, *, relative: Sequence[str]) -> None:
         self._expected = expected
+        self._scales = {name: float(np.abs(expected[name]).max()) or 1.0 for name in relative if name in expected}
         self._heads = heads
         self._worst = np.zeros(samples)
         self._sum = 0.0
@@ -123,6 +136,7 @@ class _Tally:
                 )
             with np.errstate(invalid="ignore"):  # NaN goes through to the report, where it fails the gate
                 difference = np.abs(found.astype(np.float64) - wanted).reshape(len(rows), -1)
+                difference /= self._scales.get(name, 1.0)
                 np.maximum.at(self._worst, rows, difference.max(axis=1))
             self._sum += float(difference.sum())
             self._count += difference.size

@@ -217,6 +217,7 @@ class Loader:
             threads=plan.threads,
             variant=plan.variant,
             computed=plan.computed,
+            explain=True,
         )
         return RankedRuntime(runtime, bundle.manifest.heads)
 
@@ -236,7 +237,10 @@ class Loader:
 
 
 def _prove(bundle: Bundle, plan: Plan, runtime: Runtime) -> None:
-    golden.prove(runtime, bundle, plan.max_batch_size, reduced=plan.computed != "exact")
+    """Asks the runtime itself: what ranks its answers keeps few of the maps."""
+    if isinstance(runtime, RankedRuntime):
+        runtime = runtime.unranked
+    golden.prove(runtime, bundle, plan.max_batch_size, reduced=plan.computed != "exact", explain=True)
 
 
 def _close(opened: _Opened) -> None:

@@ -41,7 +41,7 @@ class Servable:
     """What a READY version answers with.
 
     `labels` by head; `runs_on` tells the runtimes in words and `choice` the plan they follow; both change when the
-    runtimes do.
+    runtimes do. `explains` says whether it has activation maps for those who ask.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Servable:
         self.runs_on = runs_on
         self.choice: Choice | None = None
         self.input_names = [spec.name for spec in bundle.manifest.signature.inputs]
+        self.explains = any(head.activation_map for head in bundle.manifest.heads)
         self.most_classes = max(map(len, labels.values()), default=0)
         self.pending = 0
         self._max_pending = max_pending

@@ -32,8 +32,12 @@ class Runtime(Protocol):
     @property
     def info(self) -> RuntimeInfo: ...
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
-        """Runs one batch: every input [n, ...] in its signature's dtype, every output [n, ...], by signature name."""
+    def run(self, inputs: Arrays, *, explain: bool = False) -> dict[str, Array]:
+        """Runs one batch: every input [n, ...] in its signature's dtype, every output [n, ...], by signature name.
+
+        With `explain`, the signature's explanations [n, ...] come with the outputs, for a second run's price. Without
+        it, which is how nearly all batches run, they cost nothing.
+        """
         ...
 
     def close(self) -> None:

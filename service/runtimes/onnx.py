@@ -22,7 +22,7 @@ from bundle.manifest import Signature, TensorSpec
 from service.errors import DeviceUnavailable, ModelUnusable, RuntimeFailed
 from service.runtimes.base import Array, Arrays, RuntimeInfo
 from service.runtimes.devices import Device, check_provider, onnx_device, onnx_providers
-from service.runtimes.signature import check_signature
+from service.runtimes.signature import check_explanations, check_signature
 
 _logger = logging.getLogger(__name__)
 
@@ -38,26 +38,50 @@ _DTYPES: Final = {"float": "float32", "double": "float64"}
 class OnnxRuntime:
     """One ONNX Runtime session. Called from one thread at a time."""
 
-    def __init__(self, model: Path, signature: Signature, *, variant: str, device: Device, threads: int) -> None:
-        """Opens the file at `model`. Raises DeviceUnavailable, or ModelUnusable where the file does not fit."""
+    def __init__(
+        self,
+        model: Path,
+        signature: Signature,
+        *,
+        variant: str,
+        device: Device,
+        threads: int,
+        explain: Path | None = None,
+    ) -> None:
+        """Opens the file at `model`, and the one at `explain` that gives the explanations.
+
+        They are two sessions because ONNX Runtime runs every node of a graph, whichever outputs are asked for
+        (microsoft/onnxruntime#16483). Raises DeviceUnavailable, or ModelUnusable where a file does not fit.
+        """
         self._session, device = _open_session(model, device, threads)
         self._outputs = [spec.name for spec in signature.outputs]
         check_signature(signature, _specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
+        self._explaining = None
+        if explain is not None:
+            self._explaining, _ = _open_session(explain, device, threads)
+            check_explanations(signature, _specs(self._explaining.get_inputs()), _specs(self._explaining.get_outputs()))
+        self._explanations = [spec.name for spec in signature.explanations]
         self.info = RuntimeInfo(f"onnxruntime {onnxruntime.__version__}", variant, str(device), threads)
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
+    def run(self, inputs: Arrays, *, explain: bool = False) -> dict[str, Array]:
         """Runs one batch. Raises RuntimeFailed with ONNX Runtime's own words."""
-        if self._session is None:
-            raise RuntimeFailed(f"variant {self.info.variant!r} is closed")
-        try:
-            values = self._session.run(self._outputs, dict(inputs))
-        except Exception as error:
-            raise RuntimeFailed(f"ONNX Runtime failed on variant {self.info.variant!r}: {error}") from error
-        return dict(zip(self._outputs, values, strict=True))
+        outputs = self._run(self._session, self._outputs, inputs)
+        if explain:
+            outputs |= self._run(self._explaining, self._explanations, inputs)
+        return outputs
 
     def close(self) -> None:
-        """Gives the session's memory back."""
-        self._session = None
+        """Gives the sessions' memory back."""
+        self._session = self._explaining = None
+
+    def _run(self, session: Any, names: list[str], inputs: Arrays) -> dict[str, Array]:
+        if session is None:
+            raise RuntimeFailed(f"variant {self.info.variant!r} is closed")
+        try:
+            values = session.run(names, dict(inputs))
+        except Exception as error:
+            raise RuntimeFailed(f"ONNX Runtime failed on variant {self.info.variant!r}: {error}") from error
+        return dict(zip(names, values, strict=True))
 
 
 def check_device(device: Device) -> None:

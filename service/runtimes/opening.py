@@ -7,6 +7,8 @@ Called by `service.models` while a version loads, by batch jobs and by `convoy v
 from collections.abc import Sequence
 from typing import Final, Literal
 
+import msgspec
+
 from bundle.manifest import Variant
 from bundle.store import Bundle
 from service.errors import ModelUnusable, SettingsError
@@ -35,10 +37,12 @@ def open_runtime(
     threads: int,
     variant: str | None = None,
     computed: Computed = "exact",
+    explain: bool = False,
 ) -> Runtime:
     """Opens one variant of a bundle on a device with `threads` threads for one run; 0 takes all usable cores.
 
-    `computed` "bf16" is for engine "openvino" only.
+    `computed` "bf16" is for engine "openvino" only. With `explain` the runtime can give the variant's explanations, if
+    it has any; those of an ONNX variant take the memory of a second model.
 
     Raises ModelUnusable where the bundle has no such variant or the variant does not fit its manifest,
     DeviceUnavailable where the device is not there, SettingsError where the engine is not installed.
@@ -49,9 +53,10 @@ def open_runtime(
         raise SettingsError(f"engine {engine} does not compute in {computed}; openvino does")
     chosen = choose_variant(bundle.manifest.variants, engine, variant)
     try:
+        asked = chosen if explain else msgspec.structs.replace(chosen, explain=None)
         if engine == "openvino":
-            return _open_openvino(bundle, chosen, device, threads or usable_cores(), computed)
-        return _OPENERS[chosen.format](bundle, chosen, device, threads or usable_cores())
+            return _open_openvino(bundle, asked, device, threads or usable_cores(), computed)
+        return _OPENERS[chosen.format](bundle, asked, device, threads or usable_cores())
     except ModelUnusable as error:
         raise ModelUnusable(f"variant {chosen.name!r}: {error}") from error
 
@@ -85,7 +90,12 @@ def _open_onnx(bundle: Bundle, variant: Variant, device: Device, threads: int) -
     except ImportError as error:
         raise _not_installed("ONNX Runtime", "service", error) from error
     return OnnxRuntime(
-        bundle.path / variant.path, bundle.manifest.signature, variant=variant.name, device=device, threads=threads
+        bundle.path / variant.path,
+        bundle.manifest.signature,
+        variant=variant.name,
+        device=device,
+        threads=threads,
+        explain=bundle.path / variant.explain if variant.explain else None,
     )
 
 
@@ -101,6 +111,7 @@ def _open_openvino(bundle: Bundle, variant: Variant, device: Device, threads: in
         device=device,
         threads=threads,
         computed=computed,
+        explain=bundle.path / variant.explain if variant.explain else None,
     )
 
 
@@ -118,6 +129,7 @@ def _open_tensorflow(bundle: Bundle, variant: Variant, device: Device, threads: 
         variant=variant.name,
         device=device,
         threads=threads,
+        explain=variant.explain,
     )
 
 

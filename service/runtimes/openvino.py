@@ -15,7 +15,7 @@ from bundle.manifest import Signature, TensorSpec
 from service.errors import DeviceUnavailable, ModelUnusable, RuntimeFailed
 from service.runtimes.base import Array, Arrays, RuntimeInfo
 from service.runtimes.devices import Device
-from service.runtimes.signature import check_signature
+from service.runtimes.signature import check_explanations, check_signature
 
 # The model converter: needs more than twice openvino's own time to import, and sends usage data when it is.
 _CONVERTER: Final = "openvino.tools.ovc"
@@ -55,41 +55,61 @@ class OpenVinoRuntime:
         device: Device,
         threads: int,
         computed: Literal["exact", "bf16"],
+        explain: Path | None = None,
     ) -> None:
         """Compiles the file at `model`; `computed` "exact" means fp32 for what the graph has in fp32.
+
+        The one at `explain`, which gives the explanations, is always computed exactly.
 
         Raises DeviceUnavailable for anything but the CPU and for bf16 on a CPU without it, or ModelUnusable where the
         file does not fit.
         """
         core = openvino.Core()
         _check_device(core, device, computed)
-        try:
-            compiled = core.compile_model(model, _CPU, _properties(threads, computed))
-        except Exception as error:
-            raise ModelUnusable(f"OpenVINO can't open it: {error}") from error
+        compiled = _compiled(core, model, _properties(threads, computed))
         check_signature(signature, _specs(compiled.inputs), _specs(compiled.outputs))
         self._outputs = [(spec.name, compiled.output(spec.name)) for spec in signature.outputs]
         self._request: Any = compiled.create_infer_request()
+        self._explanations: list[tuple[str, Any]] = []
+        self._explaining: Any = None
+        if explain is not None:
+            compiled = _compiled(core, explain, _properties(threads, "exact"))
+            check_explanations(signature, _specs(compiled.inputs), _specs(compiled.outputs))
+            self._explanations = [(spec.name, compiled.output(spec.name)) for spec in signature.explanations]
+            self._explaining = compiled.create_infer_request()
         engine = f"openvino {openvino.get_version().partition('-')[0]}"
         self.info = RuntimeInfo(
             engine if computed == "exact" else f"{engine} ({computed})", variant, Device("cpu").kind, threads
         )
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
+    def run(self, inputs: Arrays, *, explain: bool = False) -> dict[str, Array]:
         """Runs one batch. Raises RuntimeFailed with OpenVINO's own words."""
-        if self._request is None:
+        outputs = self._run(self._request, self._outputs, inputs)
+        if explain:
+            outputs |= self._run(self._explaining, self._explanations, inputs)
+        return outputs
+
+    def close(self) -> None:
+        """Gives the compiled models' memory back."""
+        self._request = self._explaining = None
+        self._outputs, self._explanations = [], []
+
+    def _run(self, request: Any, outputs: Sequence[tuple[str, Any]], inputs: Arrays) -> dict[str, Array]:
+        if request is None:
             raise RuntimeFailed(f"variant {self.info.variant!r} is closed")
         try:
             # The inputs are only read; the outputs are copied, because the request's own memory is used again.
-            values = self._request.infer(dict(inputs), share_inputs=True, share_outputs=False)
-            return {name: values[port] for name, port in self._outputs}
+            values = request.infer(dict(inputs), share_inputs=True, share_outputs=False)
+            return {name: values[port] for name, port in outputs}
         except Exception as error:
             raise RuntimeFailed(f"OpenVINO failed on variant {self.info.variant!r}: {error}") from error
 
-    def close(self) -> None:
-        """Gives the compiled model's memory back."""
-        self._request = None
-        self._outputs = []
+
+def _compiled(core: Any, model: Path, properties: dict[str, Any]) -> Any:
+    try:
+        return core.compile_model(model, _CPU, properties)
+    except Exception as error:
+        raise ModelUnusable(f"OpenVINO can't open it: {error}") from error
 
 
 def _check_device(core: Any, device: Device, computed: str) -> None:

@@ -29,6 +29,11 @@ def check_signature(declared: Signature, inputs: Iterable[TensorSpec], outputs: 
         _check_tensor("output", spec, gives)
 
 
+def check_explanations(declared: Signature, inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> None:
+    """The same for the graph that takes the signature's inputs and gives its explanations."""
+    check_signature(Signature(inputs=declared.inputs, outputs=declared.explanations), inputs, outputs)
+
+
 def _by_name(specs: Iterable[TensorSpec]) -> dict[str, TensorSpec]:
     return {spec.name: spec for spec in specs}
 

@@ -1,4 +1,4 @@
-"""Runs a SavedModel variant with TensorFlow, through its signature `serving_default`.
+"""Runs a SavedModel variant with TensorFlow, through its signature `serving_default` and the one that explains.
 
 Owns TensorFlow's process-wide switches: threads, visible GPUs, memory growth. They are settled by the first runtime
 opened, because TensorFlow refuses changes once it has started; `info` always tells what is really in force. Importing
@@ -16,7 +16,7 @@ from service.errors import ModelUnusable, RuntimeFailed
 from service.runtimes.base import Array, Arrays, RuntimeInfo
 from service.runtimes.cores import usable_cores
 from service.runtimes.devices import Device, tensorflow_device
-from service.runtimes.signature import check_signature
+from service.runtimes.signature import check_explanations, check_signature
 
 _logger = logging.getLogger(__name__)
 
@@ -38,35 +38,56 @@ class TensorFlowRuntime:
     """One loaded SavedModel. Called from one thread at a time."""
 
     def __init__(
-        self, tensorflow: Any, model: Path, signature: Signature, *, variant: str, device: Device, threads: int
+        self,
+        tensorflow: Any,
+        model: Path,
+        signature: Signature,
+        *,
+        variant: str,
+        device: Device,
+        threads: int,
+        explain: str | None = None,
     ) -> None:
-        """Loads the folder `model`. Raises DeviceUnavailable, or ModelUnusable where it does not fit the signature."""
+        """Loads the folder `model`, whose signature `explain` gives the explanations.
+
+        Raises DeviceUnavailable, or ModelUnusable where it does not fit the signature.
+        """
         self._tensorflow = tensorflow
         threads = _settle_threads(tensorflow, threads)
         device = _settle_device(tensorflow, device)
         self._place = f"/GPU:{device.index}" if device.kind == "cuda" else "/CPU:0"
         self._model = self._load(model)  # kept, because the function holds its variables only weakly
-        self._function = _serving_function(self._model)
-        takes = self._function.structured_input_signature[1]
-        check_signature(signature, _specs(takes), _specs(self._function.structured_outputs))
+        self._function = _function(self._model, _SIGNATURE)
+        check_signature(signature, *_takes_and_gives(self._function))
         self._outputs = [spec.name for spec in signature.outputs]
+        self._explaining = None
+        if explain is not None:
+            self._explaining = _function(self._model, explain)
+            check_explanations(signature, *_takes_and_gives(self._explaining))
+        self._explanations = [spec.name for spec in signature.explanations]
         self.info = RuntimeInfo(f"tensorflow {tensorflow.__version__}", variant, str(device), threads)
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
+    def run(self, inputs: Arrays, *, explain: bool = False) -> dict[str, Array]:
         """Runs one batch. Raises RuntimeFailed with TensorFlow's own words."""
-        if self._function is None:
-            raise RuntimeFailed(f"variant {self.info.variant!r} is closed")
-        try:
-            with self._tensorflow.device(self._place):
-                outputs = self._function(**{name: self._tensorflow.constant(value) for name, value in inputs.items()})
-            return {name: outputs[name].numpy() for name in self._outputs}
-        except Exception as error:
-            raise RuntimeFailed(f"TensorFlow failed on variant {self.info.variant!r}: {error}") from error
+        outputs = self._run(self._function, self._outputs, inputs)
+        if explain:
+            outputs |= self._run(self._explaining, self._explanations, inputs)
+        return outputs
 
     def close(self) -> None:
         """Lets go of the model and its variables."""
-        self._function = None
+        self._function = self._explaining = None
         self._model = None
+
+    def _run(self, function: Any, names: list[str], inputs: Arrays) -> dict[str, Array]:
+        if function is None:
+            raise RuntimeFailed(f"variant {self.info.variant!r} is closed")
+        try:
+            with self._tensorflow.device(self._place):
+                outputs = function(**{name: self._tensorflow.constant(value) for name, value in inputs.items()})
+            return {name: outputs[name].numpy() for name in names}
+        except Exception as error:
+            raise RuntimeFailed(f"TensorFlow failed on variant {self.info.variant!r}: {error}") from error
 
     def _load(self, model: Path) -> Any:
         try:
@@ -76,10 +97,14 @@ class TensorFlowRuntime:
             raise ModelUnusable(f"TensorFlow can't load it: {error}") from error
 
 
-def _serving_function(model: Any) -> Any:
-    if _SIGNATURE not in model.signatures:
-        raise ModelUnusable(f"the SavedModel has no signature {_SIGNATURE!r}, it has {sorted(model.signatures)}")
-    return model.signatures[_SIGNATURE]
+def _function(model: Any, signature: str) -> Any:
+    if signature not in model.signatures:
+        raise ModelUnusable(f"the SavedModel has no signature {signature!r}, it has {sorted(model.signatures)}")
+    return model.signatures[signature]
+
+
+def _takes_and_gives(function: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    return _specs(function.structured_input_signature[1]), _specs(function.structured_outputs)
 
 
 def _settle_threads(tensorflow: Any, threads: int) -> int:

@@ -41,6 +41,14 @@ def answer(
     return Answer(servable, count, answers, bad, *seconds)  # type: ignore[arg-type]
 
 
+def with_maps(given: Answer, rows: int, columns: int) -> Answer:
+    """The same answer with maps of its first classes."""
+    for head in given.heads:
+        pictures, classes = head.indices.shape
+        head.maps = RANDOM.normal(size=(pictures, min(classes, 5), rows, columns)).astype(np.float32)
+    return given
+
+
 def expected(given: Answer) -> pb.ClassifyResponse:
     """The same answer, put together from the generated classes."""
     model = pb.ModelSpec(name="flowers", version=2**40)
@@ -58,6 +66,9 @@ def expected(given: Answer) -> pb.ClassifyResponse:
             classification = result.classifications.add(head=head.name)
             for index, score in zip(head.indices[row].tolist(), head.scores[row].tolist(), strict=True):
                 classification.classes.add(label=head.labels[index], index=index, score=score)
+            for values in () if head.maps is None else head.maps[row]:
+                rows, columns = values.shape
+                classification.activation_maps.add(rows=rows, columns=columns, values=values.tobytes())
         row += 1
     return response
 
@@ -67,6 +78,22 @@ def expected(given: Answer) -> pb.ClassifyResponse:
 @pytest.mark.parametrize("k", [1, 5, 200])
 def test_protobuf_reads_what_was_meant(heads, count, bad, k):
     given = answer(heads, count, k, bad, (0.0, 0.000127, 99999.9))
+    assert pb.ClassifyResponse.FromString(encoding.response(given)) == expected(given)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (14, 14)])
+@pytest.mark.parametrize("heads", [{"class": 1}, {"colour": 3, "kind": 200}])
+def test_protobuf_reads_the_maps(heads, size):
+    given = with_maps(answer(heads, 4, 7, {2: "broken"}, (0, 0, 0)), *size)
+    assert pb.ClassifyResponse.FromString(encoding.response(given, 9)) == pb.ClassifyResponse(
+        **{field.name: value for field, value in expected(given).ListFields()}, id=9
+    )
+
+
+def test_maps_that_are_not_contiguous_are_read_in_their_order():
+    given = with_maps(answer({"class": 10}, 3, 5, {}, (0, 0, 0)), 3, 4)
+    head = given.heads[0]
+    head.indices, head.scores, head.maps = head.indices[:, :2], head.scores[:, :2], head.maps[:, :2]
     assert pb.ClassifyResponse.FromString(encoding.response(given)) == expected(given)
 
 

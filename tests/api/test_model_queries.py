@@ -54,7 +54,16 @@ async def test_a_model_is_described_in_full(asked):
         "inputs": [{"name": "image", "dtype": "uint8", "shape": ["-1", "8", "8", "3"]}],
         "outputs": [{"name": "probabilities", "dtype": "float32", "shape": ["-1", "3"]}],
         "preprocessing": [
-            {"input": "image", "height": 8, "width": 8, "channels": 3, "resize": "stretch", "kernel": "bilinear"}
+            {
+                "input": "image",
+                "height": 8,
+                "width": 8,
+                "channels": 3,
+                "resize": "stretch",
+                "kernel": "bilinear",
+                "crop_fraction": 1.0,
+                "exif_orientation": True,
+            }
         ],
         "heads": [
             {

@@ -47,9 +47,10 @@ async def queued(
     *entries: dict[str, np.ndarray],
     deadline: float = np.inf,
     priority: Priority = Priority.INTERACTIVE,
+    explain: bool = False,
 ) -> list[asyncio.Task]:
     """Callers of one burst, each as far as it gets without the runtime."""
-    tasks = [asyncio.ensure_future(batcher.run(entry, deadline, priority)) for entry in entries]
+    tasks = [asyncio.ensure_future(batcher.run(entry, deadline, priority, explain=explain)) for entry in entries]
     await asyncio.sleep(0)  # they come
     await asyncio.sleep(0)  # and an idle instance takes what came
     return tasks

@@ -146,3 +146,47 @@ def test_the_readme_describes_every_field():
     readme = (Path(bundle.manifest.__file__).parent / "README.md").read_text()
     described = re.findall(r"^\| `(\w+)` \|", readme, flags=re.MULTILINE)
     assert described == [field.name for field in msgspec.structs.fields(bundle.manifest.Manifest)]
+
+
+MAP = TensorSpec(name="class_map", dtype="float32", shape=(None, 2, 2, 3))
+
+
+def explained(*, outputs=(), explanations=(MAP,), head="class_map", explain="explain.onnx"):
+    sound = manifest()
+    signature = Signature(
+        inputs=sound.signature.inputs, outputs=(*sound.signature.outputs, *outputs), explanations=explanations
+    )
+    heads = (msgspec.structs.replace(sound.heads[0], activation_map=head),)
+    onnx, saved_model = sound.variants
+    variants = (
+        msgspec.structs.replace(onnx, explain=explain),
+        msgspec.structs.replace(saved_model, explain=explain and "explain"),
+    )
+    return manifest(signature=signature, heads=heads, variants=variants)
+
+
+def test_a_version_may_explain_itself():
+    sound = explained()
+    assert decode(encode(sound)) == sound
+    assert "explain.onnx" in named_files(sound)
+    assert "explain" not in named_files(sound)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"head": "elsewhere"}, "names activation map 'elsewhere', the signature has ['class_map']"),
+        ({"explanations": (), "head": None}, "variant 'fp32' explains by 'explain.onnx', the signature has []"),
+        ({"explain": None}, "variant 'fp32' explains by None, the signature has ['class_map']"),
+        ({"outputs": (MAP,)}, "output 'class_map' is declared 2 times"),
+        (
+            {"explanations": (msgspec.structs.replace(MAP, shape=(None, 2, 2, 4)),)},
+            "activation map 'class_map' of head 'class' must be [batch, rows, columns, 3], but it is [None, 2, 2, 4]",
+        ),
+        ({"explanations": (msgspec.structs.replace(MAP, shape=(None, 3)),)}, "must be [batch, rows, columns, 3]"),
+        ({"explain": "../explain.onnx"}, "path '../explain.onnx' leaves the version's folder"),
+    ],
+)
+def test_explanations_that_contradict_the_rest_are_named(wrong, message):
+    with pytest.raises(ManifestInvalid, match=re.escape(message)):
+        decode(encode(explained(**wrong)))

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 from PIL.Image import Transpose
 from PIL.JpegImagePlugin import JpegImageFile
 
-from bundle.preprocessing import _draft, _frame, decode
+from bundle import geometry
+from bundle.preprocessing import _draft, decode
 
 _INVERSE = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -132,7 +133,7 @@ def test_a_jpeg_is_decoded_smaller_but_never_below_twice_what_is_needed():
     for _ in range(200):
         picture, target = tuple(rng.integers(8, 6000, 2).tolist()), tuple(rng.integers(1, 400, 2).tolist())
         resize = ["stretch", "crop", "pad"][rng.integers(3)]
-        box, size = _frame(picture, target, spec(*target, resize=resize, crop_fraction=float(rng.uniform(0.3, 1))))
+        box, size = geometry.frame(picture, target, resize, float(rng.uniform(0.3, 1)))
         scale = _draft(_undecoded_jpeg(*picture), box, size)
         scales.add(scale)
         if scale > 1:

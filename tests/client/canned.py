@@ -1,5 +1,6 @@
 """A real gRPC server with the classifier's wire and canned behaviour, and what it was asked."""
 
+import struct
 import threading
 from collections import deque
 from concurrent import futures
@@ -11,6 +12,7 @@ from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1 import classifier_pb2_grpc
 
 MEBIBYTE = 1 << 20
+MAP = struct.pack("<6f", 0, 1, 0.5, -1, 0, 0.25)
 READY, UNAVAILABLE = pb.VersionStatus.READY, pb.VersionStatus.UNAVAILABLE
 
 
@@ -38,6 +40,7 @@ class CannedAdmin(classifier_pb2_grpc.ModelAdminServicer):
 class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
     """Labels every picture with its own bytes, so that a swapped answer shows; refuses those that begin with "bad" and
     forgets the first `lost` results of a call. A call whose first picture begins with `fails_on` fails as a whole.
+    Explains the best class of each head, by the map MAP of two rows, unless `explains` is off.
 
     `failures` are given to the next calls in their place. While `gate` is closed, calls whose first picture begins
     with `held` wait for it: `arrived` is notified with each call, `peak` is the most that were inside at once, and
@@ -49,6 +52,7 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
         self.models = [pb.ModelSummary(name="flowers", versions=[pb.VersionStatus(version=3, state=READY)])]
         self.heads = ("class",)
+        self.explains = True
         self.lost = 0
         self.fails_on = ""
         self.held = ""
@@ -72,7 +76,8 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
             self._fail_if_told(context)
             if self.fails_on and pictures_of(request)[0].startswith(self.fails_on):
                 context.abort(grpc.StatusCode.INTERNAL, "broken")
-            results = [self._result(picture, request.top_k or 5) for picture in pictures_of(request)]
+            explain = request.explain and self.explains
+            results = [self._result(picture, request.top_k or 5, explain) for picture in pictures_of(request)]
         finally:
             with self.arrived:
                 self.inside -= 1
@@ -97,7 +102,9 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         reply.inputs.add(name="image", dtype="uint8", shape=[-1, 28, 28, 1])
         reply.outputs.add(name="probabilities", dtype="float32", shape=[-1, 2])
         reply.preprocessing.add(input="image", height=28, width=28, channels=1, resize="stretch", kernel="bilinear")
+        reply.preprocessing[0].MergeFrom(pb.Preprocessing(crop_fraction=0.875, background=7, exif_orientation=True))
         reply.heads.add(name="class", output="probabilities", activation="softmax", labels=["rose", "tulip"])
+        reply.heads[0].explains = self.explains
         reply.training_metrics["accuracy"] = 0.91
         reply.runtime = "onnxruntime fp32 on cpu, 2 threads"
         reply.plan.why = "measured"
@@ -115,7 +122,7 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         if self.failures:
             context.abort(*self.failures.popleft())
 
-    def _result(self, picture: str, top_k: int) -> pb.Result:
+    def _result(self, picture: str, top_k: int, explain: bool) -> pb.Result:
         if picture.startswith("bad"):
             error = pb.Error(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message=f"not an image: {picture}")
             return pb.Result(error=error)
@@ -124,7 +131,10 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
             pb.ClassScore(label=picture if rank == 0 else f"other {rank}", index=rank, score=score)
             for rank, score in enumerate(scores)
         ]
-        return pb.Result(classifications=[pb.Classification(head=head, classes=classes) for head in self.heads])
+        maps = [pb.ActivationMap(rows=2, columns=3, values=MAP)][: len(classes)] if explain else []
+        return pb.Result(
+            classifications=[pb.Classification(head=head, classes=classes, activation_maps=maps) for head in self.heads]
+        )
 
 
 def pictures_of(request: pb.ClassifyRequest) -> list[str]:

@@ -29,6 +29,17 @@ async def test_best_of_a_model_with_two_heads_asks_for_a_choice(client, canned):
         _ = answer.best
 
 
+async def test_an_explained_answer_has_the_maps_of_its_best_classes(client, canned):
+    answer = await client.classify(b"a rose", model="flowers", explain=True)
+    assert answer.best.activation_map == ((0, 1, 0.5), (-1, 0, 0.25))
+    assert [other.activation_map for other in answer.classes[1:]] == [None, None]
+    assert np.array(answer.best.activation_map).shape == (2, 3)
+    (many,) = await client.classify_many([b"a rose"], model="flowers", explain=True)
+    assert many == answer
+    await client.classify(b"a rose", model="flowers")
+    assert [request.explain for request in canned.requests] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     ("options", "spec", "top_k"),
     [

@@ -8,6 +8,7 @@ import pytest
 from canned import MEBIBYTE, READY, UNAVAILABLE
 
 import convoy
+import service.cli
 from protos.classifier.v1 import classifier_pb2 as pb
 
 
@@ -79,6 +80,29 @@ def test_a_picture_from_standard_input(run, canned):
     assert code == 0
 
 
+def test_without_pillow_a_drawing_says_what_to_install(run, canned, folder, monkeypatch):
+    monkeypatch.delattr(service.cli, "drawing", raising=False)
+    monkeypatch.delitem(sys.modules, "service.cli.drawing", raising=False)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    code, out, err = run("classify", folder / "b.png", "--model", "flowers", "--explain", folder / "out.png")
+    assert (code, out) == (2, "")
+    assert err == "convoy classify: --explain draws with Pillow, which is not installed: pip install pillow\n"
+    assert canned.requests == []
+
+
+def test_a_server_that_does_not_know_explain_is_not_drawn(run, canned, folder):
+    canned.explains = False
+    code, _, err = run("classify", folder / "b.png", "--model", "flowers", "--explain", folder / "out.png")
+    assert code == 2
+    assert "model 'flowers' came without activation maps: its server is too old" in err
+    assert not (folder / "out.png").exists()
+
+
+def test_a_rejected_picture_is_not_drawn(run, folder):
+    code, out, _ = run("classify", folder / "bad.gif", "--model", "flowers", "--explain", folder / "out.png")
+    assert (code, "not an image" in out, (folder / "out.png").exists()) == (1, True, False)
+
+
 def test_the_options_reach_the_server(run, canned, folder):
     run("classify", folder / "b.png", "--model", "flowers", "--version", 2, "--top-k", 3)
     run("classify", folder / "b.png", "--model", "flowers", "--version-label", "stable")
@@ -126,10 +150,15 @@ def mistakes(folder):
         "standard input twice": (["-", "-"], "can be given only once"),
         "two versions": ([folder / "b.png", "--version", 1, "--version-label", "x"], "exclude each other"),
         "no time": ([folder / "b.png", "--timeout", 0], "timeout is 0.0 seconds"),
+        "two drawings": ([folder / "b.png", folder / "a.JPG", "--explain", "x.png"], "draws one picture, and 2 were"),
+        "no drawing": ([folder / "b.png", "--explain", "x.txt"], "x.txt must end in one of .png, .jpg"),
     }
 
 
-@pytest.mark.parametrize("mistake", ["missing", "no pictures", "standard input twice", "two versions", "no time"])
+@pytest.mark.parametrize(
+    "mistake",
+    ["missing", "no pictures", "standard input twice", "two versions", "no time", "two drawings", "no drawing"],
+)
 def test_a_mistake_is_one_sentence_and_exit_code_2(run, canned, folder, mistake):
     arguments, words = mistakes(folder)[mistake]
     code, out, err = run("classify", *arguments, "--model", "flowers")
@@ -194,7 +223,7 @@ def test_one_model_in_full(run):
         "image: uint8 [any, 28, 28, 1]",
         "probabilities: float32 [any, 2]",
         "image: 28 x 28 pixels, 1 channel, resize stretch, bilinear",
-        "class: softmax of probabilities, 2 classes: rose, tulip",
+        "class: softmax of probabilities, 2 classes: rose, tulip; explains itself by activation maps",
         "accuracy 0.91",
         "READY",
     ):

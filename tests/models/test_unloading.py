@@ -45,7 +45,7 @@ def references(server) -> dict[str, weakref.ref]:
     with leased(server.models, ModelQuery("tiny")) as servable:
         parts = {"servable": servable, "batcher": servable.batcher}
         for number, instance in enumerate(servable.batcher._instances):
-            runtime = instance.runtime._runtime
+            runtime = instance.runtime.unranked
             assert isinstance(runtime, OnnxRuntime)
             parts |= {
                 f"instance {number}": instance,

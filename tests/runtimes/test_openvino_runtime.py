@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bundles import make_bundle
 from expected import scores_of_pixels
+from explained import MAP, make_explained, maps
 
 from bundle.preprocessing import Limits
 from service.errors import DeviceUnavailable, ModelUnusable, RuntimeFailed, SettingsError
@@ -157,3 +158,16 @@ def test_a_missing_openvino_is_said_with_its_extra(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)  # as Python marks a module that can't be imported
     with pytest.raises(SettingsError, match=r"OpenVINO is not installed.*\.\[openvino\]"):
         open_model(bundle)
+
+
+@needs_openvino
+def test_it_explains_who_asks(tmp_path):
+    bundle = make_explained(tmp_path)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    runtime = open_model(bundle, explain=True)
+    assert list(runtime.run({"image": pixels})) == ["probabilities"]
+    np.testing.assert_allclose(runtime.run({"image": pixels}, explain=True)[MAP], maps(pixels), atol=1e-5)
+    assert golden.check(runtime, bundle, bundle.variant("fp32"), Limits(), explain=True).passed
+    runtime.close()
+    with pytest.raises(RuntimeFailed, match="closed"):
+        runtime.run({"image": pixels}, explain=True)

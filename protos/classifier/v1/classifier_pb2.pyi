@@ -80,11 +80,16 @@ class ClassifyRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """How many classes to return for each picture, best first. Unset: 5, or all where the model has fewer."""
     id: _builtins.int
     """Chosen by the client and given back in the response."""
     priority: Global___ClassifyRequest.Priority.ValueType
+    explain: _builtins.bool
+    """Asks for activation maps beside the classes, for the price of a second run of the model. INVALID_ARGUMENT where the
+    model has none: a Head of GetModel says by `explains` whether it has.
+    """
     @_builtins.property
     def model(self) -> Global___ModelSpec: ...
     @_builtins.property
@@ -99,10 +104,11 @@ class ClassifyRequest(_message.Message):
         top_k: _builtins.int | None = ...,
         id: _builtins.int = ...,
         priority: Global___ClassifyRequest.Priority.ValueType = ...,
+        explain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "id", b"id", "inputs", b"inputs", "model", b"model", "priority", b"priority", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "explain", b"explain", "id", b"id", "inputs", b"inputs", "model", b"model", "priority", b"priority", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
@@ -249,24 +255,62 @@ class Classification(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
+    ACTIVATION_MAPS_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     @_builtins.property
     def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassScore]:
         """Best first."""
+
+    @_builtins.property
+    def activation_maps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActivationMap]:
+        """Only with `explain`: one for each of the first classes, in their order, of 5 at most."""
 
     def __init__(
         self,
         *,
         head: _builtins.str = ...,
         classes: _abc.Iterable[Global___ClassScore] | None = ...,
+        activation_maps: _abc.Iterable[Global___ActivationMap] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "head", b"head"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_maps", b"activation_maps", "classes", b"classes", "head", b"head"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Classification: _TypeAlias = Classification  # noqa: Y015
+
+@_typing.final
+class ActivationMap(_message.Message):
+    """How much each place of the model's input speaks for one class: the class-activation map of Zhou et al. ("Learning deep
+    features for discriminative localization", 2016) at the size of the model's last feature map. Its mean is the class's
+    logit without the bias, so a negative value speaks against the class. The rows and columns divide the model's input
+    evenly; GetModel's Preprocessing says which part of the picture that is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    rows: _builtins.int
+    columns: _builtins.int
+    values: _builtins.bytes
+    """rows x columns float32, row-major, little-endian."""
+    def __init__(
+        self,
+        *,
+        rows: _builtins.int = ...,
+        columns: _builtins.int = ...,
+        values: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "rows", b"rows", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivationMap: _TypeAlias = ActivationMap  # noqa: Y015
 
 @_typing.final
 class ClassScore(_message.Message):
@@ -695,12 +739,21 @@ class Preprocessing(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     RESIZE_FIELD_NUMBER: _builtins.int
     KERNEL_FIELD_NUMBER: _builtins.int
+    CROP_FRACTION_FIELD_NUMBER: _builtins.int
+    BACKGROUND_FIELD_NUMBER: _builtins.int
+    EXIF_ORIENTATION_FIELD_NUMBER: _builtins.int
     input: _builtins.str
     height: _builtins.int
     width: _builtins.int
     channels: _builtins.int
     resize: _builtins.str
     kernel: _builtins.str
+    crop_fraction: _builtins.float
+    """The central share of width and height that is used."""
+    background: _builtins.int
+    """The grey level, 0 to 255, behind what is transparent and around what is padded."""
+    exif_orientation: _builtins.bool
+    """Whether a picture is turned upright, as its EXIF data says, before all else."""
     def __init__(
         self,
         *,
@@ -710,10 +763,13 @@ class Preprocessing(_message.Message):
         channels: _builtins.int = ...,
         resize: _builtins.str = ...,
         kernel: _builtins.str = ...,
+        crop_fraction: _builtins.float = ...,
+        background: _builtins.int = ...,
+        exif_orientation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "height", b"height", "input", b"input", "kernel", b"kernel", "resize", b"resize", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "channels", b"channels", "crop_fraction", b"crop_fraction", "exif_orientation", b"exif_orientation", "height", b"height", "input", b"input", "kernel", b"kernel", "resize", b"resize", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -727,9 +783,12 @@ class Head(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     ACTIVATION_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    EXPLAINS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     output: _builtins.str
     activation: _builtins.str
+    explains: _builtins.bool
+    """Whether `explain` gives activation maps of this head."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -739,10 +798,11 @@ class Head(_message.Message):
         output: _builtins.str = ...,
         activation: _builtins.str = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
+        explains: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "labels", b"labels", "name", b"name", "output", b"output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "explains", b"explains", "labels", b"labels", "name", b"name", "output", b"output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
