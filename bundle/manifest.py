@@ -17,6 +17,8 @@ Side = Annotated[int, msgspec.Meta(ge=1, le=16_384)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.01, le=1)]
 Level = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Tolerance = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Temperature = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,20 +56,27 @@ class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """One classification that the graph gives: its output, what the numbers mean, and the file of its labels."""
+    """One classification that the graph gives: its output, what the numbers mean, and the file of its labels.
+
+    `temperature` is what the graph already divides its logits by; None where it was never fitted. An answer whose best
+    score is below `abstain_below` is too unsure to be used; None where every answer may be.
+    """
 
     name: str
     output: str
     activation: Literal["softmax", "sigmoid", "none"]
     labels: str
+    temperature: Temperature | None = None
+    abstain_below: float | None = None
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One executable form of the model.
 
     `path` is a file or, for a SavedModel, "." (the version folder itself, as TensorFlow Serving expects it).
-    `tolerance` is the largest absolute difference that any golden output may show. `accuracy` was measured on encoded
-    test pictures through `bundle.preprocessing`.
+    `tolerance` is the largest absolute difference that any golden output may show: for a format of the same precision
+    that of rounding, for another precision what it was seen to need. `accuracy` was measured on encoded test pictures
+    through `bundle.preprocessing`; `agreement` is the share of them with the same best class as in the first variant.
     """
 
     name: str
@@ -76,6 +85,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     tolerance: Tolerance = 1e-4
     accuracy: float | None = None
+    agreement: Share | None = None
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +96,31 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
 
     images: dict[str, tuple[str, ...]]
     outputs: str
+
+
+class InputStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean and standard deviation of one input's pixels over the training split, one number a channel, from 0 to 255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class HeadStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What one head was trained on and how sure it is, in the order of its labels.
+
+    `prior` is each class's share of the training split. `confidence` counts the test split's answers by their best
+    score, in as many equally wide bins from 0 to 1 as it has numbers.
+    """
+
+    prior: tuple[Share, ...]
+    confidence: tuple[int, ...]
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What is usual, by input and by head, to compare with what a server sees."""
+
+    inputs: dict[str, InputStatistics] = {}
+    heads: dict[str, HeadStatistics] = {}
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +151,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[Variant, ...]
     golden: Golden
     provenance: Provenance
+    statistics: Statistics = Statistics()
     metrics: dict[str, float] = {}
     files: dict[str, FileDigest] = {}
 

@@ -20,6 +20,7 @@ _CLASSIFICATIONS = b"\x0a"  # Result.classifications = 1
 _CLASSES = b"\x12"  # Classification.classes = 2
 _RESULTS = b"\x12"  # ClassifyResponse.results = 2
 _TIMING = b"\x1a"  # ClassifyResponse.timing = 3
+_ABSTAINED = b"\x18\x01"  # Classification.abstained = 3, true
 _SCORE = b"\x1d"  # ClassScore.score = 3, a little-endian float32
 _ID = b"\x20"  # ClassifyResponse.id = 4
 _FLOAT = 4
@@ -62,12 +63,15 @@ class _Encoder:
         name, classes = self._heads[head.name]
         scores = np.ascontiguousarray(head.scores, "<f4").tobytes()
         at = 0
+        unsure = None if head.abstained is None else iter(head.abstained.tolist())
         for indices in head.indices.tolist():
             parts = [name]
             for index in indices:
                 parts.append(classes(index))
                 parts.append(scores[at : at + _FLOAT])
                 at += _FLOAT
+            if unsure is not None and next(unsure):
+                parts.append(_ABSTAINED)
             row = b"".join(parts)
             yield _CLASSIFICATIONS + _varint(len(row)) + row
 

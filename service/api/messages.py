@@ -118,6 +118,13 @@ def describe(version: ModelVersion, reply: pb.GetModelResponse) -> None:
         )
     for head in manifest.heads:
         labels = servable.labels[head.name]
-        reply.heads.add(name=head.name, output=head.output, activation=head.activation, labels=labels)
+        reply.heads.add(
+            name=head.name,
+            output=head.output,
+            activation=head.activation,
+            labels=labels,
+            temperature=head.temperature,
+            abstain_below=head.abstain_below,
+        )
     reply.training_metrics.update(manifest.metrics)
     reply.runtime = servable.runs_on

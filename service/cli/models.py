@@ -126,4 +126,5 @@ def _fact_lines(model: ModelInfo) -> Iterator[tuple[str, str]]:
 def _head(head: Head) -> str:
     more = ", ..." if len(head.labels) > LABELS_SHOWN else ""
     labels = ", ".join(head.labels[:LABELS_SHOWN]) + more
-    return f"{head.name}: {head.activation} of {head.output}, {len(head.labels)} classes: {labels}"
+    unsure = "" if head.abstain_below is None else f", unsure below {head.abstain_below:.3f}"
+    return f"{head.name}: {head.activation} of {head.output}{unsure}, {len(head.labels)} classes: {labels}"

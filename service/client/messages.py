@@ -71,7 +71,9 @@ def answers(
     return [
         ImageRejected(picture.name, result.error.message, _CODES.get(result.error.code, str(result.error.code)))
         if result.HasField("error")
-        else Classification(_heads(result), response.model.name, response.model.version, timing)
+        else Classification(
+            _heads(result), response.model.name, response.model.version, timing, abstained=_abstained(result)
+        )
         for picture, result in zip(group, response.results, strict=True)
     ]
 
@@ -93,7 +95,7 @@ def model_info(response: pb.GetModelResponse) -> ModelInfo:
             Preprocessing(step.input, step.height, step.width, step.channels, step.resize, step.kernel)
             for step in response.preprocessing
         ),
-        heads=tuple(Head(head.name, head.output, head.activation, tuple(head.labels)) for head in response.heads),
+        heads=tuple(map(_head, response.heads)),
         training_metrics=dict(response.training_metrics),
         runtime=response.runtime,
         problem=response.problem,
@@ -115,6 +117,21 @@ def _heads(result: pb.Result) -> dict[str, tuple[ClassScore, ...]]:
         classification.head: tuple(ClassScore(c.label, c.index, c.score) for c in classification.classes)
         for classification in result.classifications
     }
+
+
+def _abstained(result: pb.Result) -> tuple[str, ...]:
+    return tuple(classification.head for classification in result.classifications if classification.abstained)
+
+
+def _head(head: pb.Head) -> Head:
+    return Head(
+        name=head.name,
+        output=head.output,
+        activation=head.activation,
+        labels=tuple(head.labels),
+        temperature=head.temperature if head.HasField("temperature") else None,
+        abstain_below=head.abstain_below if head.HasField("abstain_below") else None,
+    )
 
 
 def _timing(timing: pb.Timing) -> Timing:

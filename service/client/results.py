@@ -31,12 +31,14 @@ class Classification:
     """The answer for one picture: for each head, in the manifest's order, its classes, best first.
 
     `model` and `version` are what answered, `timing` is that of the whole call that the picture travelled in.
+    `abstained` names the heads on which the model is too unsure for its answer to be used.
     """
 
     heads: Mapping[str, tuple[ClassScore, ...]]
     model: str
     version: int
     timing: Timing
+    abstained: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[ClassScore, ...]:
@@ -96,12 +98,18 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One classification that the model gives, with the labels of its classes in the order of their index."""
+    """One classification that the model gives, with the labels of its classes in the order of their index.
+
+    `temperature` is what its logits are divided by, None if it was never fitted; answers whose best score is below
+    `abstain_below` are marked as abstained, None where no answer is.
+    """
 
     name: str
     output: str
     activation: str
     labels: tuple[str, ...]
+    temperature: float | None = None
+    abstain_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from bundle.manifest import Head
-from bundle.postprocessing import top_k
+from bundle.postprocessing import abstained, top_k
 from bundle.preprocessing import Limits
 from service.batching.entries import Entry, Priority, Ran
 from service.inference.checks import by_name, check_input, checked_count, checked_top_k
@@ -230,7 +230,8 @@ def _head_answer(head: Head, labels: tuple[str, ...], k: int, ran: Sequence[Ran]
             indices, scores = indices[:, :k], scores[:, :k]
     else:
         indices, scores = top_k(_rows(ran, head.output), k)
-    return HeadAnswer(head.name, labels, indices, scores)
+    unsure = None if head.abstain_below is None else abstained(scores[:, 0], head.abstain_below)
+    return HeadAnswer(head.name, labels, indices, scores, unsure)
 
 
 def _rows(ran: Sequence[Ran], name: str) -> Array:

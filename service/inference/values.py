@@ -25,12 +25,16 @@ class Request:
 
 @dataclass(slots=True)
 class HeadAnswer:
-    """The best classes of one head: indices int64 [m, k] and scores float32 [m, k], best first."""
+    """The best classes of one head: indices int64 [m, k] and scores float32 [m, k], best first.
+
+    `abstained`, bool [m], says of which pictures the model is too unsure; None for a head that never abstains.
+    """
 
     name: str
     labels: tuple[str, ...]
     indices: Array
     scores: Array
+    abstained: Array | None = None
 
 
 @dataclass(slots=True)

@@ -49,6 +49,7 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
         self.models = [pb.ModelSummary(name="flowers", versions=[pb.VersionStatus(version=3, state=READY)])]
         self.heads = ("class",)
+        self.abstained: tuple[str, ...] = ()
         self.lost = 0
         self.fails_on = ""
         self.held = ""
@@ -97,7 +98,15 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         reply.inputs.add(name="image", dtype="uint8", shape=[-1, 28, 28, 1])
         reply.outputs.add(name="probabilities", dtype="float32", shape=[-1, 2])
         reply.preprocessing.add(input="image", height=28, width=28, channels=1, resize="stretch", kernel="bilinear")
-        reply.heads.add(name="class", output="probabilities", activation="softmax", labels=["rose", "tulip"])
+        reply.heads.add(
+            name="class",
+            output="probabilities",
+            activation="softmax",
+            labels=["rose", "tulip"],
+            temperature=0.73,
+            abstain_below=0.9,
+        )
+        reply.heads.add(name="wilted", output="wilted", activation="none", labels=["no", "yes"])
         reply.training_metrics["accuracy"] = 0.91
         reply.runtime = "onnxruntime fp32 on cpu, 2 threads"
         return reply
@@ -120,7 +129,11 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
             pb.ClassScore(label=picture if rank == 0 else f"other {rank}", index=rank, score=score)
             for rank, score in enumerate(scores)
         ]
-        return pb.Result(classifications=[pb.Classification(head=head, classes=classes) for head in self.heads])
+        return pb.Result(
+            classifications=[
+                pb.Classification(head=head, classes=classes, abstained=head in self.abstained) for head in self.heads
+            ]
+        )
 
 
 def pictures_of(request: pb.ClassifyRequest) -> list[str]:

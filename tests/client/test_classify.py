@@ -29,6 +29,13 @@ async def test_best_of_a_model_with_two_heads_asks_for_a_choice(client, canned):
         _ = answer.best
 
 
+async def test_the_heads_on_which_the_model_is_unsure_are_named(client, canned):
+    canned.heads, canned.abstained = ("species", "colour"), ("colour",)
+    answer = await client.classify(b"a rose", model="flowers")
+    assert answer.abstained == ("colour",)
+    assert answer.heads["colour"][0].label == "a rose"
+
+
 @pytest.mark.parametrize(
     ("options", "spec", "top_k"),
     [

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/classifier/v1/classifier.proto\x12\x14\x63onvoy.classifier.v1\"O\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x03H\x00\x12\x17\n\rversion_label\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63hoice\"\x9c\x02\n\x0f\x43lassifyRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12+\n\x06inputs\x18\x02 \x03(\x0b\x32\x1b.convoy.classifier.v1.Input\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\n\n\x02id\x18\x04 \x01(\x04\x12@\n\x08priority\x18\x05 \x01(\x0e\x32..convoy.classifier.v1.ClassifyRequest.Priority\"@\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bINTERACTIVE\x10\x01\x12\t\n\x05\x42\x41TCH\x10\x02\x42\x08\n\x06_top_k\"S\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12,\n\x06tensor\x18\x03 \x01(\x0b\x32\x1c.convoy.classifier.v1.Tensor\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xe6\x01\n\x10\x43lassifyResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12-\n\x07results\x18\x02 \x03(\x0b\x32\x1c.convoy.classifier.v1.Result\x12,\n\x06timing\x18\x03 \x01(\x0b\x32\x1c.convoy.classifier.v1.Timing\x12\n\n\x02id\x18\x04 \x01(\x04\x12/\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x1b.convoy.classifier.v1.ErrorH\x00\x88\x01\x01\x42\x08\n\x06_error\"\x82\x01\n\x06Result\x12=\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32$.convoy.classifier.v1.Classification\x12/\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1b.convoy.classifier.v1.ErrorH\x00\x88\x01\x01\x42\x08\n\x06_error\"Q\n\x0e\x43lassification\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x31\n\x07\x63lasses\x18\x02 \x03(\x0b\x32 .convoy.classifier.v1.ClassScore\"9\n\nClassScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"E\n\x06Timing\x12\x15\n\rpreprocess_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x12\n\ncompute_us\x18\x03 \x01(\x03\"\x13\n\x11ListModelsRequest\"H\n\x12ListModelsResponse\x12\x32\n\x06models\x18\x01 \x03(\x0b\x32\".convoy.classifier.v1.ModelSummary\"d\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x08versions\x18\x02 \x03(\x0b\x32#.convoy.classifier.v1.VersionStatus\x12\x0f\n\x07problem\x18\x03 \x01(\t\"\xda\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x38\n\x05state\x18\x02 \x01(\x0e\x32).convoy.classifier.v1.VersionStatus.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0eversion_labels\x18\x04 \x03(\t\"V\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\t\n\x05READY\x10\x02\x12\r\n\tUNLOADING\x10\x03\x12\x0f\n\x0bUNAVAILABLE\x10\x04\"A\n\x0fGetModelRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\"\xf6\x03\n\x10GetModelResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12\x35\n\x08versions\x18\x02 \x03(\x0b\x32#.convoy.classifier.v1.VersionStatus\x12\x30\n\x06inputs\x18\x03 \x03(\x0b\x32 .convoy.classifier.v1.TensorSpec\x12\x31\n\x07outputs\x18\x04 \x03(\x0b\x32 .convoy.classifier.v1.TensorSpec\x12:\n\rpreprocessing\x18\x05 \x03(\x0b\x32#.convoy.classifier.v1.Preprocessing\x12)\n\x05heads\x18\x06 \x03(\x0b\x32\x1a.convoy.classifier.v1.Head\x12U\n\x10training_metrics\x18\x07 \x03(\x0b\x32;.convoy.classifier.v1.GetModelResponse.TrainingMetricsEntry\x12\x0f\n\x07runtime\x18\x08 \x01(\t\x12\x0f\n\x07problem\x18\n \x01(\t\x1a\x36\n\x14TrainingMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"8\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"o\n\rPreprocessing\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x04 \x01(\x05\x12\x0e\n\x06resize\x18\x05 \x01(\t\x12\x0e\n\x06kernel\x18\x06 \x01(\t\"H\n\x04Head\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x12\n\nactivation\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\"G\n\x16SetVersionLabelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"M\n\x17SetVersionLabelResponse\x12\x1d\n\x10previous_version\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_previous_version\"9\n\x19\x44\x65leteVersionLabelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"6\n\x1a\x44\x65leteVersionLabelResponse\x12\x18\n\x10previous_version\x18\x01 \x01(\x03\x32\x88\x03\n\nClassifier\x12Y\n\x08\x43lassify\x12%.convoy.classifier.v1.ClassifyRequest\x1a&.convoy.classifier.v1.ClassifyResponse\x12\x63\n\x0e\x43lassifyStream\x12%.convoy.classifier.v1.ClassifyRequest\x1a&.convoy.classifier.v1.ClassifyResponse(\x01\x30\x01\x12_\n\nListModels\x12\'.convoy.classifier.v1.ListModelsRequest\x1a(.convoy.classifier.v1.ListModelsResponse\x12Y\n\x08GetModel\x12%.convoy.classifier.v1.GetModelRequest\x1a&.convoy.classifier.v1.GetModelResponse2\xf5\x01\n\nModelAdmin\x12n\n\x0fSetVersionLabel\x12,.convoy.classifier.v1.SetVersionLabelRequest\x1a-.convoy.classifier.v1.SetVersionLabelResponse\x12w\n\x12\x44\x65leteVersionLabel\x12/.convoy.classifier.v1.DeleteVersionLabelRequest\x1a\x30.convoy.classifier.v1.DeleteVersionLabelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/classifier/v1/classifier.proto\x12\x14\x63onvoy.classifier.v1\"O\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07version\x18\x02 \x01(\x03H\x00\x12\x17\n\rversion_label\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63hoice\"\x9c\x02\n\x0f\x43lassifyRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12+\n\x06inputs\x18\x02 \x03(\x0b\x32\x1b.convoy.classifier.v1.Input\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\n\n\x02id\x18\x04 \x01(\x04\x12@\n\x08priority\x18\x05 \x01(\x0e\x32..convoy.classifier.v1.ClassifyRequest.Priority\"@\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bINTERACTIVE\x10\x01\x12\t\n\x05\x42\x41TCH\x10\x02\x42\x08\n\x06_top_k\"S\n\x05Input\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12,\n\x06tensor\x18\x03 \x01(\x0b\x32\x1c.convoy.classifier.v1.Tensor\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xe6\x01\n\x10\x43lassifyResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12-\n\x07results\x18\x02 \x03(\x0b\x32\x1c.convoy.classifier.v1.Result\x12,\n\x06timing\x18\x03 \x01(\x0b\x32\x1c.convoy.classifier.v1.Timing\x12\n\n\x02id\x18\x04 \x01(\x04\x12/\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x1b.convoy.classifier.v1.ErrorH\x00\x88\x01\x01\x42\x08\n\x06_error\"\x82\x01\n\x06Result\x12=\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32$.convoy.classifier.v1.Classification\x12/\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1b.convoy.classifier.v1.ErrorH\x00\x88\x01\x01\x42\x08\n\x06_error\"d\n\x0e\x43lassification\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x31\n\x07\x63lasses\x18\x02 \x03(\x0b\x32 .convoy.classifier.v1.ClassScore\x12\x11\n\tabstained\x18\x03 \x01(\x08\"9\n\nClassScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"E\n\x06Timing\x12\x15\n\rpreprocess_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x12\n\ncompute_us\x18\x03 \x01(\x03\"\x13\n\x11ListModelsRequest\"H\n\x12ListModelsResponse\x12\x32\n\x06models\x18\x01 \x03(\x0b\x32\".convoy.classifier.v1.ModelSummary\"d\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x08versions\x18\x02 \x03(\x0b\x32#.convoy.classifier.v1.VersionStatus\x12\x0f\n\x07problem\x18\x03 \x01(\t\"\xda\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x38\n\x05state\x18\x02 \x01(\x0e\x32).convoy.classifier.v1.VersionStatus.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0eversion_labels\x18\x04 \x03(\t\"V\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\t\n\x05READY\x10\x02\x12\r\n\tUNLOADING\x10\x03\x12\x0f\n\x0bUNAVAILABLE\x10\x04\"A\n\x0fGetModelRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\"\xf6\x03\n\x10GetModelResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.convoy.classifier.v1.ModelSpec\x12\x35\n\x08versions\x18\x02 \x03(\x0b\x32#.convoy.classifier.v1.VersionStatus\x12\x30\n\x06inputs\x18\x03 \x03(\x0b\x32 .convoy.classifier.v1.TensorSpec\x12\x31\n\x07outputs\x18\x04 \x03(\x0b\x32 .convoy.classifier.v1.TensorSpec\x12:\n\rpreprocessing\x18\x05 \x03(\x0b\x32#.convoy.classifier.v1.Preprocessing\x12)\n\x05heads\x18\x06 \x03(\x0b\x32\x1a.convoy.classifier.v1.Head\x12U\n\x10training_metrics\x18\x07 \x03(\x0b\x32;.convoy.classifier.v1.GetModelResponse.TrainingMetricsEntry\x12\x0f\n\x07runtime\x18\x08 \x01(\t\x12\x0f\n\x07problem\x18\n \x01(\t\x1a\x36\n\x14TrainingMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"8\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"o\n\rPreprocessing\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x04 \x01(\x05\x12\x0e\n\x06resize\x18\x05 \x01(\t\x12\x0e\n\x06kernel\x18\x06 \x01(\t\"\xa0\x01\n\x04Head\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x12\n\nactivation\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x18\n\x0btemperature\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rabstain_below\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x10\n\x0e_abstain_below\"G\n\x16SetVersionLabelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"M\n\x17SetVersionLabelResponse\x12\x1d\n\x10previous_version\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_previous_version\"9\n\x19\x44\x65leteVersionLabelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"6\n\x1a\x44\x65leteVersionLabelResponse\x12\x18\n\x10previous_version\x18\x01 \x01(\x03\x32\x88\x03\n\nClassifier\x12Y\n\x08\x43lassify\x12%.convoy.classifier.v1.ClassifyRequest\x1a&.convoy.classifier.v1.ClassifyResponse\x12\x63\n\x0e\x43lassifyStream\x12%.convoy.classifier.v1.ClassifyRequest\x1a&.convoy.classifier.v1.ClassifyResponse(\x01\x30\x01\x12_\n\nListModels\x12\'.convoy.classifier.v1.ListModelsRequest\x1a(.convoy.classifier.v1.ListModelsResponse\x12Y\n\x08GetModel\x12%.convoy.classifier.v1.GetModelRequest\x1a&.convoy.classifier.v1.GetModelResponse2\xf5\x01\n\nModelAdmin\x12n\n\x0fSetVersionLabel\x12,.convoy.classifier.v1.SetVersionLabelRequest\x1a-.convoy.classifier.v1.SetVersionLabelResponse\x12w\n\x12\x44\x65leteVersionLabel\x12/.convoy.classifier.v1.DeleteVersionLabelRequest\x1a\x30.convoy.classifier.v1.DeleteVersionLabelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,45 +48,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESULT']._serialized_start=804
   _globals['_RESULT']._serialized_end=934
   _globals['_CLASSIFICATION']._serialized_start=936
-  _globals['_CLASSIFICATION']._serialized_end=1017
-  _globals['_CLASSSCORE']._serialized_start=1019
-  _globals['_CLASSSCORE']._serialized_end=1076
-  _globals['_ERROR']._serialized_start=1078
-  _globals['_ERROR']._serialized_end=1116
-  _globals['_TIMING']._serialized_start=1118
-  _globals['_TIMING']._serialized_end=1187
-  _globals['_LISTMODELSREQUEST']._serialized_start=1189
-  _globals['_LISTMODELSREQUEST']._serialized_end=1208
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1210
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1282
-  _globals['_MODELSUMMARY']._serialized_start=1284
-  _globals['_MODELSUMMARY']._serialized_end=1384
-  _globals['_VERSIONSTATUS']._serialized_start=1387
-  _globals['_VERSIONSTATUS']._serialized_end=1605
-  _globals['_VERSIONSTATUS_STATE']._serialized_start=1519
-  _globals['_VERSIONSTATUS_STATE']._serialized_end=1605
-  _globals['_GETMODELREQUEST']._serialized_start=1607
-  _globals['_GETMODELREQUEST']._serialized_end=1672
-  _globals['_GETMODELRESPONSE']._serialized_start=1675
-  _globals['_GETMODELRESPONSE']._serialized_end=2177
-  _globals['_GETMODELRESPONSE_TRAININGMETRICSENTRY']._serialized_start=2123
-  _globals['_GETMODELRESPONSE_TRAININGMETRICSENTRY']._serialized_end=2177
-  _globals['_TENSORSPEC']._serialized_start=2179
-  _globals['_TENSORSPEC']._serialized_end=2235
-  _globals['_PREPROCESSING']._serialized_start=2237
-  _globals['_PREPROCESSING']._serialized_end=2348
-  _globals['_HEAD']._serialized_start=2350
-  _globals['_HEAD']._serialized_end=2422
-  _globals['_SETVERSIONLABELREQUEST']._serialized_start=2424
-  _globals['_SETVERSIONLABELREQUEST']._serialized_end=2495
-  _globals['_SETVERSIONLABELRESPONSE']._serialized_start=2497
-  _globals['_SETVERSIONLABELRESPONSE']._serialized_end=2574
-  _globals['_DELETEVERSIONLABELREQUEST']._serialized_start=2576
-  _globals['_DELETEVERSIONLABELREQUEST']._serialized_end=2633
-  _globals['_DELETEVERSIONLABELRESPONSE']._serialized_start=2635
-  _globals['_DELETEVERSIONLABELRESPONSE']._serialized_end=2689
-  _globals['_CLASSIFIER']._serialized_start=2692
-  _globals['_CLASSIFIER']._serialized_end=3084
-  _globals['_MODELADMIN']._serialized_start=3087
-  _globals['_MODELADMIN']._serialized_end=3332
+  _globals['_CLASSIFICATION']._serialized_end=1036
+  _globals['_CLASSSCORE']._serialized_start=1038
+  _globals['_CLASSSCORE']._serialized_end=1095
+  _globals['_ERROR']._serialized_start=1097
+  _globals['_ERROR']._serialized_end=1135
+  _globals['_TIMING']._serialized_start=1137
+  _globals['_TIMING']._serialized_end=1206
+  _globals['_LISTMODELSREQUEST']._serialized_start=1208
+  _globals['_LISTMODELSREQUEST']._serialized_end=1227
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1229
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1301
+  _globals['_MODELSUMMARY']._serialized_start=1303
+  _globals['_MODELSUMMARY']._serialized_end=1403
+  _globals['_VERSIONSTATUS']._serialized_start=1406
+  _globals['_VERSIONSTATUS']._serialized_end=1624
+  _globals['_VERSIONSTATUS_STATE']._serialized_start=1538
+  _globals['_VERSIONSTATUS_STATE']._serialized_end=1624
+  _globals['_GETMODELREQUEST']._serialized_start=1626
+  _globals['_GETMODELREQUEST']._serialized_end=1691
+  _globals['_GETMODELRESPONSE']._serialized_start=1694
+  _globals['_GETMODELRESPONSE']._serialized_end=2196
+  _globals['_GETMODELRESPONSE_TRAININGMETRICSENTRY']._serialized_start=2142
+  _globals['_GETMODELRESPONSE_TRAININGMETRICSENTRY']._serialized_end=2196
+  _globals['_TENSORSPEC']._serialized_start=2198
+  _globals['_TENSORSPEC']._serialized_end=2254
+  _globals['_PREPROCESSING']._serialized_start=2256
+  _globals['_PREPROCESSING']._serialized_end=2367
+  _globals['_HEAD']._serialized_start=2370
+  _globals['_HEAD']._serialized_end=2530
+  _globals['_SETVERSIONLABELREQUEST']._serialized_start=2532
+  _globals['_SETVERSIONLABELREQUEST']._serialized_end=2603
+  _globals['_SETVERSIONLABELRESPONSE']._serialized_start=2605
+  _globals['_SETVERSIONLABELRESPONSE']._serialized_end=2682
+  _globals['_DELETEVERSIONLABELREQUEST']._serialized_start=2684
+  _globals['_DELETEVERSIONLABELREQUEST']._serialized_end=2741
+  _globals['_DELETEVERSIONLABELRESPONSE']._serialized_start=2743
+  _globals['_DELETEVERSIONLABELRESPONSE']._serialized_end=2797
+  _globals['_CLASSIFIER']._serialized_start=2800
+  _globals['_CLASSIFIER']._serialized_end=3192
+  _globals['_MODELADMIN']._serialized_start=3195
+  _globals['_MODELADMIN']._serialized_end=3440
 # @@protoc_insertion_point(module_scope)
