@@ -99,7 +99,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InputStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Mean and standard deviation of one input's pixels over the training split, one number a channel, from 0 to 255."""
+    """Mean and standard deviation of one input's training pixels, which are 0 to 255, one number a channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -36,6 +36,15 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="The schedule's peak.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same weights on the same machine.")] = None,
     limit: Annotated[int | None, typer.Option(help="Train on the first pictures only, to try things out.")] = None,
+    int8: Annotated[
+        bool | None, typer.Option("--int8/--no-int8", help="Add an int8 variant if it is as good; on by default.")
+    ] = None,
+    calibrate: Annotated[
+        bool | None, typer.Option("--calibrate/--no-calibrate", help="Fit a temperature; on by default.")
+    ] = None,
+    abstain_precision: Annotated[
+        float | None, typer.Option(help="Share of answers that shall be right, such as 0.99; others are unsure.")
+    ] = None,
 ) -> None:
     """Train a model, prove its export and publish it."""
     changes = {
@@ -45,6 +54,9 @@ def train(
         "learning_rate": learning_rate,
         "seed": seed,
         "limit": limit,
+        "int8": int8,
+        "calibrate": calibrate,
+        "abstain_precision": abstain_precision,
     }
     began = time.monotonic()
     try:

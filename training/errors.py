@@ -6,9 +6,10 @@
       DatasetCorrupt        the data is there but is not the data that is meant: a wrong digest, a damaged file
       TrainingDiverged      the loss became NaN or infinite
       ExportUnfaithful      an exported file does not run, or does not give the answers that Keras gives
+      VariantRefused        a variant of another precision can't be made or is not as good as the exact one
 
-`ConfigInvalid`, `DatasetUnavailable` and `DatasetCorrupt` are mistakes that are found before any work; the other two
-are results of it. Nothing is published after any of them.
+`ConfigInvalid`, `DatasetUnavailable` and `DatasetCorrupt` are mistakes that are found before any work; the others
+are results of it. Nothing is published after any of them but `VariantRefused`, which costs the version that variant.
 """
 
 
@@ -34,3 +35,7 @@ class TrainingDiverged(TrainingError):
 
 class ExportUnfaithful(TrainingError):
     """An exported file does not run, or does not give the answers that Keras gives."""
+
+
+class VariantRefused(TrainingError):
+    """A variant of another precision can't be made or is not as good as the exact one."""
