@@ -46,6 +46,7 @@ async def test_one_model_in_full(client):
         ),
         training_metrics={"accuracy": 0.91},
         runtime="onnxruntime fp32 on cpu, 2 threads",
+        plan="onnx fp32 exact, 1 x 2 threads, batches to 8: measured",
     )
 
 

@@ -42,7 +42,10 @@ def data(fashion_mnist):
     [
         (["mnist"], "there is no dataset 'mnist'; choose from fashion_mnist"),
         (["fashion_mnist", "--epochs", "0"], "epochs is 0, but at least 1 is needed"),
-        (["fashion_mnist", "--abstain-precision", "99"], "abstain_precision is 99.0, but it is a share of right answers"),
+        (
+            ["fashion_mnist", "--abstain-precision", "99"],
+            "abstain_precision is 99.0, but it is a share of right answers",
+        ),
         (["fashion_mnist", "--data", "/nowhere"], "Fashion-MNIST was not found; tried /nowhere (no such folder)"),
     ],
 )
