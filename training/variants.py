@@ -22,7 +22,7 @@ from training.tasks import FIXED_SEED, Task
 
 INT8 = "int8"
 
-# Other processors round the same int8 graph differently, but by less than it differs from the exact one.
+# Room for engines and processors that round the same int8 graph differently.
 _MARGIN = 2.0
 _BATCH_SIZE = 32
 _ROUNDING = 1e-9  # 0.95 - 0.945 is a little more than 0.005
