@@ -5,8 +5,8 @@ run that fails or is stopped leaves nothing behind. Called by `training.cli`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -66,15 +66,19 @@ def train_and_publish(
         variants = _variants(formats, evaluations[task.heads[0].name].accuracy)
         if config.int8 and "onnx" in formats:
             say(f"quantising to int8 on {config.int8_pictures:,} training pictures")
-            variants += _int8(
-                config,
+            variants += _unless_refused(
+                partial(
+                    int8_variant,
+                    folder,
+                    dataset=dataset,
+                    task=task,
+                    preprocessing=preprocessing,
+                    golden=golden,
+                    exact=evaluations,
+                    pictures=config.int8_pictures,
+                    gate=Gate(config.int8_max_loss, config.int8_min_agreement),
+                ),
                 say,
-                folder=folder,
-                dataset=dataset,
-                task=task,
-                preprocessing=preprocessing,
-                golden=golden,
-                exact=evaluations,
             )
         write_report(folder, trained, evaluations, parity, task.heads, confidences=confidences)
         manifest = Manifest(
@@ -125,15 +129,17 @@ def _variants(formats: Sequence[str], accuracy: float) -> tuple[Variant, ...]:
     return msgspec.structs.replace(measured, accuracy=accuracy), *others
 
 
-def _int8(config: TrainingConfig, say: Callable[[str], None], **version: Any) -> tuple[Variant, ...]:
-    """The int8 variant of a version, or none where it is refused: the version is as good without it."""
-    gate = Gate(config.int8_max_loss, config.int8_min_agreement)
+def _unless_refused(make: Callable[[], Variant], say: Callable[[str], None]) -> tuple[Variant, ...]:
+    """The variant, or none where it is refused: the version is as good without it."""
     try:
-        variant = int8_variant(pictures=config.int8_pictures, gate=gate, **version)
+        variant = make()
     except VariantRefused as error:
-        say(f"there will be no int8 variant: {error}")
+        say(f"there will be no such variant: {error}")
         return ()
-    say(f"int8 has a test accuracy of {variant.accuracy:.4f} and gives the same class on {variant.agreement:.2%}")
+    say(
+        f"{variant.name} has a test accuracy of {variant.accuracy:.4f} and gives the same class on "
+        f"{variant.agreement:.2%} of the test pictures"
+    )
     return (variant,)
 
 

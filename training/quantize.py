@@ -78,6 +78,8 @@ def _prepare(source: Path, target: Path) -> None:
     opsets = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]  # it names every domain that ONNX Runtime knows
     model.opset_import.extend(opsets)
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{number}"  # nodes are excluded by name, and other exporters give none
     add_pre_process_metadata(model)  # or the quantiser warns that nothing was prepared
     onnx.save(model, target)
 
@@ -93,7 +95,7 @@ def _last_layers(graph: onnx.GraphProto) -> list[str]:
         node = producers.get(output.name)
         while node is not None:
             names.append(node.name)
-            node = None if node.op_type in _WEIGHTED else producers.get(node.input[0])
+            node = None if node.op_type in _WEIGHTED else producers.get(next(iter(node.input), ""))
     return names
 
 
