@@ -17,6 +17,8 @@ Side = Annotated[int, msgspec.Meta(ge=1, le=16_384)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.01, le=1)]
 Level = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Tolerance = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Temperature = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
     `activation_map` names the explanation [batch, rows, columns, classes] that says how much each place of the last
     feature map adds to each class's logit; None where the head has none.
+    `temperature` is what the graph already divides its logits by; None where it was never fitted. An answer whose best
+    score is below `abstain_below` is too unsure to be used; None where every answer may be.
     """
 
     name: str
@@ -69,16 +73,20 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     activation: Literal["softmax", "sigmoid", "none"]
     labels: str
     activation_map: str | None = None
+    temperature: Temperature | None = None
+    abstain_below: float | None = None
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One executable form of the model.
 
     `path` is a file or, for a SavedModel, "." (the version folder itself, as TensorFlow Serving expects it).
-    `tolerance` is the largest absolute difference that any golden output may show; of an explanation, as a share of
-    its largest golden value, because it has no scale of its own. `accuracy` was measured on encoded test pictures
-    through `bundle.preprocessing`. `explain` is what gives the signature's explanations, if it has any: a second ONNX
-    file, which variants may share, or the name of the SavedModel's second signature.
+    `tolerance` is the largest absolute difference that any golden output may show: for a format of the same precision
+    that of rounding, for another precision what it was seen to need; of an explanation, as a share of its largest
+    golden value, because it has no scale of its own. `accuracy` was measured on encoded test pictures through
+    `bundle.preprocessing`; `agreement` is the share of them with the same best class as in the first variant. `explain`
+    is what gives the signature's explanations, if it has any: a second ONNX file, which variants may share, or the name
+    of the SavedModel's second signature.
     """
 
     name: str
@@ -87,6 +95,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     tolerance: Tolerance = 1e-4
     accuracy: float | None = None
+    agreement: Share | None = None
     explain: str | None = None
 
 
@@ -98,6 +107,31 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
 
     images: dict[str, tuple[str, ...]]
     outputs: str
+
+
+class InputStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean and standard deviation of one input's training pixels, which are 0 to 255, one number a channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class HeadStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What one head was trained on and how sure it is, in the order of its labels.
+
+    `prior` is each class's share of the training split. `confidence` counts the test split's answers by their best
+    score, in as many equally wide bins from 0 to 1 as it has numbers.
+    """
+
+    prior: tuple[Share, ...]
+    confidence: tuple[int, ...]
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What is usual, by input and by head, to compare with what a server sees."""
+
+    inputs: dict[str, InputStatistics] = {}
+    heads: dict[str, HeadStatistics] = {}
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +162,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[Variant, ...]
     golden: Golden
     provenance: Provenance
+    statistics: Statistics = Statistics()
     metrics: dict[str, float] = {}
     files: dict[str, FileDigest] = {}
 

@@ -1,7 +1,8 @@
-"""From scores to the best classes, for a whole batch at once.
+"""From scores to the best classes, and to whether they are sure enough, for a whole batch at once.
 
-Owns the order: best first, ties to the lower index, NaN last. The same scores give the same answer whatever batch they
-were in. Called by the service's predictor, by batch jobs and by training's evaluation.
+Owns the order: best first, ties to the lower index, NaN last; and the rule by which a model abstains. The same scores
+give the same answer whatever batch they were in. Called by the service's predictor, by batch jobs and by training's
+evaluation.
 """
 
 from typing import Any
@@ -37,6 +38,11 @@ def top_k(scores: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64],
     best = np.sort(keys, axis=1)[:, ::-1]
     indices = (classes - 1) - (best & _INDEX_MASK).astype(np.int64)
     return indices, np.take_along_axis(values, indices, axis=1)
+
+
+def abstained(best: NDArray[np.floating[Any]], below: float) -> NDArray[np.bool_]:
+    """Which answers, by their best scores [n], are too unsure to be used; of a NaN nobody can be sure."""
+    return ~(best.astype(np.float32) >= np.float32(below))
 
 
 def _sort_keys(values: NDArray[np.float32]) -> NDArray[np.uint64]:

@@ -45,6 +45,7 @@ def make_bundle(
     corrupt_golden: bool = False,
     preprocessing: dict[str, Any] | None = None,
     tolerance: float = 1e-4,
+    abstain_below: float | None = None,
 ) -> Bundle:
     """Publishes `<repository>/<name>/<version>` with a model of `len(labels)` classes and returns it.
 
@@ -61,7 +62,7 @@ def make_bundle(
         expected = np.roll(expected, 1, axis=1)
     with staging(repository, name) as staged:
         _write(staged, _graph(spec, weights, bias), labels, pictures, expected)
-        manifest = _manifest(spec, labels, tuple(pictures), tolerance, seed)
+        manifest = _manifest(spec, labels, tuple(pictures), tolerance=tolerance, seed=seed, abstain_below=abstain_below)
         return publish(staged, manifest, repository, name, version)
 
 
@@ -140,7 +141,13 @@ def _write(
 
 
 def _manifest(
-    spec: Preprocessing, labels: tuple[str, ...], pictures: tuple[str, ...], tolerance: float, seed: int
+    spec: Preprocessing,
+    labels: tuple[str, ...],
+    pictures: tuple[str, ...],
+    *,
+    tolerance: float,
+    seed: int,
+    abstain_below: float | None,
 ) -> Manifest:
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -149,7 +156,15 @@ def _manifest(
             outputs=(TensorSpec(name=OUTPUT, dtype="float32", shape=(None, len(labels))),),
         ),
         preprocessing=(spec,),
-        heads=(Head(name=HEAD, output=OUTPUT, activation="softmax", labels=f"labels/{HEAD}.txt"),),
+        heads=(
+            Head(
+                name=HEAD,
+                output=OUTPUT,
+                activation="softmax",
+                labels=f"labels/{HEAD}.txt",
+                abstain_below=abstain_below,
+            ),
+        ),
         variants=(Variant(name="fp32", format="onnx", path="model.onnx", tolerance=tolerance, accuracy=1.0),),
         golden=Golden(images={spec.input: pictures}, outputs="golden/outputs.npz"),
         provenance=Provenance(created="2026-01-01T00:00:00+00:00", config={"architecture": "tiny"}, seed=seed),

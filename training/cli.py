@@ -39,6 +39,15 @@ def train(
         bool | None, typer.Option("--explain", help="Publish class-activation maps, for Classify with explain.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Train on the first pictures only, to try things out.")] = None,
+    int8: Annotated[
+        bool | None, typer.Option("--int8/--no-int8", help="Add an int8 variant if it is as good; on by default.")
+    ] = None,
+    calibrate: Annotated[
+        bool | None, typer.Option("--calibrate/--no-calibrate", help="Fit a temperature; on by default.")
+    ] = None,
+    abstain_precision: Annotated[
+        float | None, typer.Option(help="Share of answers that shall be right, such as 0.99; others are unsure.")
+    ] = None,
 ) -> None:
     """Train a model, prove its export and publish it."""
     changes = {
@@ -49,6 +58,9 @@ def train(
         "seed": seed,
         "limit": limit,
         "explain": explain,
+        "int8": int8,
+        "calibrate": calibrate,
+        "abstain_precision": abstain_precision,
     }
     began = time.monotonic()
     try:

@@ -19,6 +19,11 @@ class TrainingConfig:
     followed by a cosine. `flip` mirrors half of the training pictures left to right. `backbone`, `weights` and
     `fine_tune` are of the architecture `transfer`. `limit` trains on the first pictures only: a smoke run.
     `explain` publishes class-activation maps with the model.
+
+    `calibrate` fits each head's temperature on the validation split. `abstain_precision` is the share of its answers
+    that shall be right, for which the model may leave pictures unanswered. `int8` adds a quantised variant, calibrated
+    on `int8_pictures` training pictures, if its accuracy is at most `int8_max_loss` (a share) below the exact one's and
+    at least `int8_min_agreement` of its answers are the same.
     """
 
     dataset: str
@@ -37,6 +42,12 @@ class TrainingConfig:
     seed: int = 0
     limit: int | None = None
     explain: bool = False
+    calibrate: bool = True
+    abstain_precision: float | None = None
+    int8: bool = True
+    int8_pictures: int = 256
+    int8_max_loss: float = 0.005
+    int8_min_agreement: float = 0.99
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs is {self.epochs}, but at least 1 is needed")
@@ -48,6 +59,14 @@ class TrainingConfig:
         _require(self.fine_tune >= 0, f"fine_tune is {self.fine_tune}, but it can't be negative")
         _require(0 <= self.seed < 2**32, f"seed is {self.seed}, but it must be between 0 and 4294967295")
         _require(self.limit is None or self.limit >= 1, f"limit is {self.limit}, but at least 1 picture is needed")
+        _require(
+            self.abstain_precision is None or 0 < self.abstain_precision <= 1,
+            f"abstain_precision is {self.abstain_precision}, but it is a share of right answers, above 0 and at most 1",
+        )
+        _require(self.int8_pictures >= 1, f"int8_pictures is {self.int8_pictures}, but at least 1 is needed")
+        for name in ("int8_max_loss", "int8_min_agreement"):
+            share = getattr(self, name)
+            _require(0 <= share <= 1, f"{name} is {share}, but it is a share, from 0 to 1")
 
 
 def fashion_mnist() -> TrainingConfig:

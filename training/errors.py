@@ -7,9 +7,10 @@
       WeightsUnavailable    the weights to begin with are not there, or are of another network
       TrainingDiverged      the loss became NaN or infinite
       ExportUnfaithful      an exported file does not run, or does not give the answers that Keras gives
+      VariantRefused        a variant of another precision can't be made or is not as good as the exact one
 
-`TrainingDiverged` and `ExportUnfaithful` are results of a run; the others are mistakes that are found before any work.
-Nothing is published after any of them.
+`TrainingDiverged`, `ExportUnfaithful` and `VariantRefused` are results of a run; the others are mistakes that are found
+before any work. Nothing is published after any of them but `VariantRefused`, which costs the version that variant.
 """
 
 
@@ -39,3 +40,7 @@ class TrainingDiverged(TrainingError):
 
 class ExportUnfaithful(TrainingError):
     """An exported file does not run, or does not give the answers that Keras gives."""
+
+
+class VariantRefused(TrainingError):
+    """A variant of another precision can't be made or is not as good as the exact one."""

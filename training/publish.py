@@ -5,6 +5,7 @@ run that fails or is stopped leaves nothing behind. Called by `training.cli`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,16 +13,20 @@ import msgspec
 from bundle.manifest import SCHEMA_VERSION, Head, Manifest, Preprocessing, Variant
 from bundle.store import Bundle, publish, staging
 from training import architectures, explain, replay
+from training.confidence import Confidence, settle
 from training.config import TrainingConfig
 from training.datasets import Dataset
+from training.errors import VariantRefused
 from training.evaluate import Evaluation, decoded, evaluate
 from training.export import export
 from training.golden import write_golden
 from training.parity import EXAMPLES, TOLERANCE, prove
 from training.provenance import provenance
 from training.report import write_report
+from training.statistics import statistics
 from training.tasks import FIXED_SEED, HeadSpec, Task
 from training.train import Trained, train, untrained
+from training.variants import Gate, int8_variant
 
 
 def train_and_publish(
@@ -41,6 +46,15 @@ def train_and_publish(
     with staging(repository, config.name) as folder:
         say(f"training {config.architecture} on {len(dataset.limited(config.limit).train):,} pictures")
         trained = train(config, dataset)
+        say(f"measuring how sure the answers to {len(dataset.validation):,} validation pictures may be")
+        confidences = settle(
+            trained.model,
+            task,
+            dataset,
+            calibrate=config.calibrate,
+            abstain_precision=config.abstain_precision,
+            say=say,
+        )
         say("exporting to SavedModel and ONNX")
         explaining = explain.explaining(trained.model, task.heads) if config.explain else None
         signature = export(trained.model, folder, say, explaining=explaining)
@@ -53,16 +67,34 @@ def train_and_publish(
         say(f"classifying {len(dataset.test):,} test pictures from encoded files with the exported model")
         evaluations = evaluate(replay.open_format(formats[0], folder), dataset.test, task, preprocessing)
         golden = write_golden(trained.model, folder, dataset.test, task, preprocessing, explaining=explaining)
-        write_report(folder, trained, evaluations, parity, task.heads)
+        variants = _variants(formats, evaluations[task.heads[0].name].accuracy, explain=config.explain)
+        if config.int8 and "onnx" in formats:
+            say(f"quantising to int8 on {config.int8_pictures:,} training pictures")
+            variants += _unless_refused(
+                partial(
+                    int8_variant,
+                    folder,
+                    dataset=dataset,
+                    task=task,
+                    preprocessing=preprocessing,
+                    golden=golden,
+                    exact=evaluations,
+                    pictures=config.int8_pictures,
+                    gate=Gate(config.int8_max_loss, config.int8_min_agreement),
+                ),
+                say,
+            )
+        write_report(folder, trained, evaluations, parity, task.heads, confidences=confidences)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             signature=signature,
             preprocessing=preprocessing,
-            heads=explain.declared(write_labels(folder, task.heads), signature),
-            variants=_variants(formats, evaluations[task.heads[0].name].accuracy, explain=config.explain),
+            heads=explain.declared(_trusted(write_labels(folder, task.heads), confidences), signature),
+            variants=variants,
             golden=golden,
             provenance=provenance(config, dataset.digest),
-            metrics=_metrics(trained, evaluations),
+            statistics=statistics(dataset.limited(config.limit).train, task, evaluations),
+            metrics=_metrics(trained, evaluations, confidences),
         )
         return publish(folder, manifest, repository, config.name)
 
@@ -111,12 +143,42 @@ def _variants(formats: Sequence[str], accuracy: float, *, explain: bool) -> tupl
     return msgspec.structs.replace(measured, accuracy=accuracy), *others
 
 
-def _metrics(trained: Trained, evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
-    """The main head's accuracy is the model's; the others' have their names."""
+def _unless_refused(make: Callable[[], Variant], say: Callable[[str], None]) -> tuple[Variant, ...]:
+    """The variant, or none where it is refused: the version is as good without it."""
+    try:
+        variant = make()
+    except VariantRefused as error:
+        say(f"there will be no such variant: {error}")
+        return ()
+    say(
+        f"{variant.name} has a test accuracy of {variant.accuracy:.4f} and gives the same class on "
+        f"{variant.agreement:.2%} of the test pictures"
+    )
+    return (variant,)
+
+
+def _trusted(heads: tuple[Head, ...], confidences: Mapping[str, Confidence]) -> tuple[Head, ...]:
+    """The heads with their temperatures and thresholds."""
+    return tuple(
+        msgspec.structs.replace(
+            head,
+            temperature=(known := confidences[head.name]).temperature,
+            abstain_below=known.threshold.score if known.threshold else None,
+        )
+        for head in heads
+    )
+
+
+def _metrics(
+    trained: Trained, evaluations: Mapping[str, Evaluation], confidences: Mapping[str, Confidence]
+) -> dict[str, float]:
+    """The main head's figures are the model's; the others' have their names."""
     main, *others = evaluations
     return {
         "test_accuracy": evaluations[main].accuracy,
+        **confidences[main].metrics,
         **{f"{head}_test_accuracy": evaluations[head].accuracy for head in others},
+        **{f"{head}_{name}": value for head in others for name, value in confidences[head].metrics.items()},
         "validation_accuracy": trained.history["val_accuracy"][trained.best_epoch],
         "validation_loss": trained.history["val_loss"][trained.best_epoch],
         "training_seconds": round(trained.seconds, 1),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from training import visualize
+from training.confidence import Confidence
 from training.evaluate import Evaluation
 from training.parity import Parity
 from training.tasks import HeadSpec
@@ -25,6 +26,8 @@ def write_report(
     evaluations: Mapping[str, Evaluation],
     parity: Sequence[Parity],
     heads: Sequence[HeadSpec],
+    *,
+    confidences: Mapping[str, Confidence],
 ) -> None:
     """Writes `report/` into the version's folder."""
     report = folder / "report"
@@ -35,6 +38,8 @@ def write_report(
         visualize.confusion_matrix(report / f"confusion_matrix{of_head}.png", evaluation.confusion, head.labels)
         _write_predictions(report / f"predictions{of_head}.csv", evaluation, head.labels)
     metrics = _metrics(trained, evaluations, parity, heads)
+    for name, confidence in confidences.items():
+        metrics["heads"][name]["calibration"] = dataclasses.asdict(confidence)
     (report / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
 
 

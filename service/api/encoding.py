@@ -23,6 +23,7 @@ _RESULTS = b"\x12"  # ClassifyResponse.results = 2
 _TIMING = b"\x1a"  # ClassifyResponse.timing = 3
 _ACTIVATION_MAPS = b"\x1a"  # Classification.activation_maps = 3
 _VALUES = b"\x1a"  # ActivationMap.values = 3
+_ABSTAINED = b"\x20\x01"  # Classification.abstained = 4, true
 _SCORE = b"\x1d"  # ClassScore.score = 3, a little-endian float32
 _ID = b"\x20"  # ClassifyResponse.id = 4
 _FLOAT = 4
@@ -66,6 +67,7 @@ class _Encoder:
         scores = np.ascontiguousarray(head.scores, "<f4").tobytes()
         maps = None if head.maps is None else _maps(head.maps)
         at = 0
+        unsure = None if head.abstained is None else iter(head.abstained.tolist())
         for indices in head.indices.tolist():
             parts = [name]
             for index in indices:
@@ -74,6 +76,8 @@ class _Encoder:
                 at += _FLOAT
             if maps is not None:
                 parts.append(next(maps))
+            if unsure is not None and next(unsure):
+                parts.append(_ABSTAINED)
             row = b"".join(parts)
             yield _CLASSIFICATIONS + _varint(len(row)) + row
 

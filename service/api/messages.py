@@ -129,6 +129,8 @@ def describe(version: ModelVersion, reply: pb.GetModelResponse) -> None:
             activation=head.activation,
             labels=labels,
             explains=servable.explains and head.activation_map is not None,
+            temperature=head.temperature,
+            abstain_below=head.abstain_below,
         )
     reply.training_metrics.update(manifest.metrics)
     reply.runtime = servable.runs_on

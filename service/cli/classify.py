@@ -194,7 +194,8 @@ def _rows(name: str, answer: Classification | ImageRejected) -> "Iterator[Sequen
     for head, (best, *others) in answer.heads.items():
         label = _label(best) if len(answer.heads) == 1 else f"{head}: {_label(best)}"
         following = ", ".join(f"{_label(other)} {other.score:.3f}" for other in others)
-        yield Text(name), Text(label), Text(f"{best.score:.3f}"), Text(following)
+        shown = Text(f"{label} (unsure)", "yellow") if head in answer.abstained else Text(label)
+        yield Text(name), shown, Text(f"{best.score:.3f}"), Text(following)
 
 
 def _known(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -128,5 +128,6 @@ def _fact_lines(model: ModelInfo) -> Iterator[tuple[str, str]]:
 def _head(head: Head) -> str:
     more = ", ..." if len(head.labels) > LABELS_SHOWN else ""
     labels = ", ".join(head.labels[:LABELS_SHOWN]) + more
+    unsure = "" if head.abstain_below is None else f", unsure below {head.abstain_below:.3f}"
     explains = "; explains itself by activation maps" if head.explains else ""
-    return f"{head.name}: {head.activation} of {head.output}, {len(head.labels)} classes: {labels}{explains}"
+    return f"{head.name}: {head.activation} of {head.output}{unsure}, {len(head.labels)} classes: {labels}{explains}"

@@ -82,7 +82,9 @@ def answers(response: pb.ClassifyResponse, names: Sequence[str], server: str) ->
     return [
         ImageRejected(name, result.error.message, _CODES.get(result.error.code, str(result.error.code)))
         if result.HasField("error")
-        else Classification(_heads(result), response.model.name, response.model.version, timing)
+        else Classification(
+            _heads(result), response.model.name, response.model.version, timing, abstained=_abstained(result)
+        )
         for name, result in zip(names, response.results, strict=True)
     ]
 
@@ -114,9 +116,7 @@ def model_info(response: pb.GetModelResponse) -> ModelInfo:
             )
             for step in response.preprocessing
         ),
-        heads=tuple(
-            Head(head.name, head.output, head.activation, tuple(head.labels), head.explains) for head in response.heads
-        ),
+        heads=tuple(map(_head, response.heads)),
         training_metrics=dict(response.training_metrics),
         runtime=response.runtime,
         plan=_plan(response.plan) if response.HasField("plan") else "",
@@ -153,6 +153,22 @@ def _heads(result: pb.Result) -> dict[str, tuple[ClassScore, ...]]:
 def _map(message: pb.ActivationMap) -> ActivationMap:
     values = struct.unpack(f"<{message.rows * message.columns}f", message.values)
     return tuple(values[at : at + message.columns] for at in range(0, len(values), message.columns))
+
+
+def _abstained(result: pb.Result) -> tuple[str, ...]:
+    return tuple(classification.head for classification in result.classifications if classification.abstained)
+
+
+def _head(head: pb.Head) -> Head:
+    return Head(
+        name=head.name,
+        output=head.output,
+        activation=head.activation,
+        labels=tuple(head.labels),
+        explains=head.explains,
+        temperature=head.temperature if head.HasField("temperature") else None,
+        abstain_below=head.abstain_below if head.HasField("abstain_below") else None,
+    )
 
 
 def _timing(timing: pb.Timing) -> Timing:

@@ -39,12 +39,14 @@ class Classification:
     """The answer for one picture: for each head, in the manifest's order, its classes, best first.
 
     `model` and `version` are what answered, `timing` is that of the whole call that the picture travelled in.
+    `abstained` names the heads on which the model is too unsure for its answer to be used.
     """
 
     heads: Mapping[str, tuple[ClassScore, ...]]
     model: str
     version: int
     timing: Timing
+    abstained: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[ClassScore, ...]:
@@ -109,7 +111,9 @@ class Preprocessing:
 class Head:
     """One classification that the model gives, with the labels of its classes in the order of their index.
 
-    `explains` says whether it has activation maps to ask for.
+    `explains` says whether it has activation maps to ask for. `temperature` is what its logits are divided by, None if
+    it was never fitted; answers whose best score is below `abstain_below` are marked as abstained, None where no answer
+    is.
     """
 
     name: str
@@ -117,6 +121,8 @@ class Head:
     activation: str
     labels: tuple[str, ...]
     explains: bool = False
+    temperature: float | None = None
+    abstain_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from bundle.manifest import Head
-from bundle.postprocessing import top_k
+from bundle.postprocessing import abstained, top_k
 from bundle.preprocessing import Limits
 from service.batching.entries import Entry, Priority, Ran
 from service.inference.checks import by_name, check_explain, check_input, checked_count, checked_top_k
@@ -229,7 +229,8 @@ def _head_answer(head: Head, labels: tuple[str, ...], k: int, ran: Sequence[Ran]
     else:
         indices, scores = top_k(_rows(ran, head.output), k)
     maps = _rows(ran, name)[:, :k] if (name := maps_of(head.name)) in ran[0].outputs else None
-    return HeadAnswer(head.name, labels, indices, scores, maps)
+    unsure = None if head.abstain_below is None else abstained(scores[:, 0], head.abstain_below)
+    return HeadAnswer(head.name, labels, indices, scores, maps, unsure)
 
 
 def _rows(ran: Sequence[Ran], name: str) -> Array:

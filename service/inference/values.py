@@ -33,6 +33,7 @@ class HeadAnswer:
 
     `maps` are the activation maps of the first of these classes, float32 [m, at most DEFAULT_TOP_K, rows, columns];
     None where they were not asked for or the head has none.
+    `abstained`, bool [m], says of which pictures the model is too unsure; None for a head that never abstains.
     """
 
     name: str
@@ -40,6 +41,7 @@ class HeadAnswer:
     indices: Array
     scores: Array
     maps: Array | None = None
+    abstained: Array | None = None
 
 
 @dataclass(slots=True)

@@ -27,13 +27,14 @@ class OutputFailed(ServiceError):
 def schema(heads: Sequence[str], facts: dict[str, str]) -> pa.Schema:
     """`path`, `error` and, for each head, the best class and the list of the best. `facts` become file metadata.
 
-    `<head>_label` string, `<head>_index` int32, `<head>_score` float32; `<head>_top_labels`, `_top_indices` and
-    `_top_scores` are lists of the same, best first. All of them are null where `error` is not.
+    `<head>_label` string, `<head>_index` int32, `<head>_score` float32, `<head>_abstained` bool, which says that the
+    model is too unsure for its answer to be used; `<head>_top_labels`, `_top_indices` and `_top_scores` are lists,
+    best first. All of them are null where `error` is not.
     """
     text, index, score = pa.string(), pa.int32(), pa.float32()
     fields = [pa.field("path", text, nullable=False), pa.field("error", text)]
     for head in heads:
-        for name, kind in (("label", text), ("index", index), ("score", score)):
+        for name, kind in (("label", text), ("index", index), ("score", score), ("abstained", pa.bool_())):
             fields.append(pa.field(f"{head}_{name}", kind))
         for name, kind in (("labels", text), ("indices", index), ("scores", score)):
             fields.append(pa.field(f"{head}_top_{name}", pa.list_(kind)))
@@ -74,6 +75,7 @@ def _cells(answer: Prediction | Failure) -> dict[str, Any]:
     for name, head in answer.heads.items():
         cells |= {f"{name}_label": head.labels[0], f"{name}_index": head.indices[0], f"{name}_score": head.scores[0]}
         cells |= {
+            f"{name}_abstained": head.abstained,
             f"{name}_top_labels": head.labels,
             f"{name}_top_indices": head.indices,
             f"{name}_top_scores": head.scores,

@@ -17,7 +17,7 @@ import numpy as np
 from bundle import store
 from bundle.errors import ImageError
 from bundle.manifest import Head, Preprocessing
-from bundle.postprocessing import top_k
+from bundle.postprocessing import abstained, top_k
 from bundle.preprocessing import Limits, decode
 from bundle.store import Bundle
 from service.errors import ModelUnusable, SettingsError
@@ -34,11 +34,15 @@ _BATCHES_AHEAD: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class HeadPrediction:
-    """The best classes of one head, best first; the three tuples are equally long."""
+    """The best classes of one head, best first; the three tuples are equally long.
+
+    `abstained` says that the model is too unsure for its answer to be used.
+    """
 
     labels: tuple[str, ...]
     indices: tuple[int, ...]
     scores: tuple[float, ...]
+    abstained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +152,11 @@ class Predictor:
     def _best(self, head: Head, scores: Array) -> list[HeadPrediction]:
         labels = self._labels[head.name]
         indices, values = top_k(scores, min(self._top_k, len(labels)))
+        never = np.zeros(len(values), bool)
+        unsure = never if head.abstain_below is None else abstained(values[:, 0], head.abstain_below)
         return [
-            HeadPrediction(tuple(labels[index] for index in best), tuple(best), tuple(found))
-            for best, found in zip(indices.tolist(), values.tolist(), strict=True)
+            HeadPrediction(tuple(labels[index] for index in best), tuple(best), tuple(found), is_unsure)
+            for best, found, is_unsure in zip(indices.tolist(), values.tolist(), unsure.tolist(), strict=True)
         ]
 
 

@@ -64,6 +64,7 @@ def expected(given: Answer) -> pb.ClassifyResponse:
             continue
         for head in given.heads:
             classification = result.classifications.add(head=head.name)
+            classification.abstained = head.abstained is not None and bool(head.abstained[row])
             for index, score in zip(head.indices[row].tolist(), head.scores[row].tolist(), strict=True):
                 classification.classes.add(label=head.labels[index], index=index, score=score)
             for values in () if head.maps is None else head.maps[row]:
@@ -95,6 +96,21 @@ def test_maps_that_are_not_contiguous_are_read_in_their_order():
     head = given.heads[0]
     head.indices, head.scores, head.maps = head.indices[:, :2], head.scores[:, :2], head.maps[:, :2]
     assert pb.ClassifyResponse.FromString(encoding.response(given)) == expected(given)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_what_one_of_two_heads_is_unsure_of_is_marked(k):
+    given = answer({"colour": 3, "size": 1000}, 5, k, {1: "broken"}, (0, 0, 0))
+    given.heads[1].abstained = np.array([True, False, False, True])
+    results = pb.ClassifyResponse.FromString(encoding.response(given)).results
+    assert pb.ClassifyResponse.FromString(encoding.response(given)) == expected(given)
+    assert [[each.abstained for each in result.classifications] for result in results] == [
+        [False, True],
+        [],
+        [False, False],
+        [False, False],
+        [False, True],
+    ]
 
 
 def test_scores_that_are_not_contiguous_are_read_row_by_row():

@@ -142,6 +142,16 @@ def test_two_heads_may_share_an_output():
     assert decode(encode(manifest(heads=(head, other)))).heads == (head, other)
 
 
+def test_a_manifest_from_before_calibration_says_that_nothing_is_known():
+    older = json.loads(encode(manifest()))
+    del older["statistics"]
+    for name in ("temperature", "abstain_below"):
+        del older["heads"][0][name]
+    for variant in older["variants"]:
+        del variant["agreement"]
+    assert decode(json.dumps(older).encode()) == manifest()
+
+
 def test_the_readme_describes_every_field():
     readme = (Path(bundle.manifest.__file__).parent / "README.md").read_text()
     described = re.findall(r"^\| `(\w+)` \|", readme, flags=re.MULTILINE)

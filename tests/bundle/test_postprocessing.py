@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from bundle.postprocessing import top_k
+from bundle.postprocessing import abstained, top_k
 
 
 def expected(row, k):
@@ -89,3 +89,10 @@ def test_few_and_many_classes_are_ordered_by_the_same_rule(monkeypatch, k):
     monkeypatch.setattr("bundle.postprocessing._FEW_CLASSES", 0)
     for one, other in zip(few, top_k(scores, k), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_answer_below_the_threshold_is_unsure_and_one_at_it_is_not():
+    """The threshold is compared as the float32 that it was before it went into the manifest."""
+    below = float(np.float32(0.7))
+    best = np.array([0.2, np.nextafter(np.float32(0.7), np.float32(0)), 0.7, 0.9, np.nan], np.float32)
+    assert abstained(best, below).tolist() == [True, True, False, False, True]

@@ -53,6 +53,7 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         self.models = [pb.ModelSummary(name="flowers", versions=[pb.VersionStatus(version=3, state=READY)])]
         self.heads = ("class",)
         self.explains = True
+        self.abstained: tuple[str, ...] = ()
         self.lost = 0
         self.fails_on = ""
         self.held = ""
@@ -103,8 +104,16 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         reply.outputs.add(name="probabilities", dtype="float32", shape=[-1, 2])
         reply.preprocessing.add(input="image", height=28, width=28, channels=1, resize="stretch", kernel="bilinear")
         reply.preprocessing[0].MergeFrom(pb.Preprocessing(crop_fraction=0.875, background=7, exif_orientation=True))
-        reply.heads.add(name="class", output="probabilities", activation="softmax", labels=["rose", "tulip"])
-        reply.heads[0].explains = self.explains
+        reply.heads.add(
+            name="class",
+            output="probabilities",
+            activation="softmax",
+            labels=["rose", "tulip"],
+            explains=self.explains,
+            temperature=0.73,
+            abstain_below=0.9,
+        )
+        reply.heads.add(name="wilted", output="wilted", activation="none", labels=["no", "yes"])
         reply.training_metrics["accuracy"] = 0.91
         reply.runtime = "onnxruntime fp32 on cpu, 2 threads"
         reply.plan.why = "measured"
@@ -133,7 +142,10 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         ]
         maps = [pb.ActivationMap(rows=2, columns=3, values=MAP)][: len(classes)] if explain else []
         return pb.Result(
-            classifications=[pb.Classification(head=head, classes=classes, activation_maps=maps) for head in self.heads]
+            classifications=[
+                pb.Classification(head=head, classes=classes, activation_maps=maps, abstained=head in self.abstained)
+                for head in self.heads
+            ]
         )
 
 

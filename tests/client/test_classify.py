@@ -40,6 +40,13 @@ async def test_an_explained_answer_has_the_maps_of_its_best_classes(client, cann
     assert [request.explain for request in canned.requests] == [True, True, False]
 
 
+async def test_the_heads_on_which_the_model_is_unsure_are_named(client, canned):
+    canned.heads, canned.abstained = ("species", "colour"), ("colour",)
+    answer = await client.classify(b"a rose", model="flowers")
+    assert answer.abstained == ("colour",)
+    assert answer.heads["colour"][0].label == "a rose"
+
+
 @pytest.mark.parametrize(
     ("options", "spec", "top_k"),
     [

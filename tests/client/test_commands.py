@@ -65,6 +65,7 @@ def test_json_has_one_object_a_line(run, folder):
         "model": "flowers",
         "version": 3,
         "timing": {"preprocess": 0.0015, "queue": 0.00025, "compute": 2.0},
+        "abstained": [],
     }
     assert second["picture"] == str(folder / "b.png")
     assert third == {
@@ -116,6 +117,15 @@ def test_several_heads_are_named(run, canned, folder):
     _, out, _ = run("classify", folder / "b.png", "--model", "flowers")
     assert "species: b.png" in out
     assert "colour: b.png" in out
+
+
+def test_what_the_model_is_unsure_of_is_said(run, canned, folder):
+    canned.heads, canned.abstained = ("species", "colour"), ("colour",)
+    _, out, _ = run("classify", folder / "b.png", "--model", "flowers")
+    assert "colour: b.png (unsure)" in out
+    assert "species: b.png (unsure)" not in out
+    _, out, _ = run("classify", folder / "b.png", "--model", "flowers", "--json")
+    assert json.loads(out)["abstained"] == ["colour"]
 
 
 def test_brackets_in_a_label_are_not_markup(run, canned, tmp_path):
@@ -223,7 +233,8 @@ def test_one_model_in_full(run):
         "image: uint8 [any, 28, 28, 1]",
         "probabilities: float32 [any, 2]",
         "image: 28 x 28 pixels, 1 channel, resize stretch, bilinear",
-        "class: softmax of probabilities, 2 classes: rose, tulip; explains itself by activation maps",
+        "class: softmax of probabilities, unsure below 0.900, 2 classes: rose, tulip; "
+        "explains itself by activation maps",
         "accuracy 0.91",
         "READY",
     ):

@@ -40,7 +40,10 @@ async def test_one_model_in_full(client):
         inputs=(TensorSpec("image", "uint8", (-1, 28, 28, 1)),),
         outputs=(TensorSpec("probabilities", "float32", (-1, 2)),),
         preprocessing=(Preprocessing("image", 28, 28, 1, "stretch", "bilinear", 0.875, 7, True),),
-        heads=(Head("class", "probabilities", "softmax", ("rose", "tulip"), explains=True),),
+        heads=(
+            Head("class", "probabilities", "softmax", ("rose", "tulip"), True, temperature=0.73, abstain_below=0.9),
+            Head("wilted", "wilted", "none", ("no", "yes"), temperature=None, abstain_below=None),
+        ),
         training_metrics={"accuracy": 0.91},
         runtime="onnxruntime fp32 on cpu, 2 threads",
         plan="onnx fp32 exact, 1 x 2 threads, batches to 8: measured",

@@ -71,7 +71,18 @@ def test_a_row_says_what_the_predictor_says(predictor, folder, tmp_path):
         assert row["class_score"] == pytest.approx(head.scores[0])
         assert (row["class_top_labels"], row["class_top_indices"]) == (list(head.labels), list(head.indices))
         assert row["class_top_scores"] == pytest.approx(list(head.scores))
+        assert row["class_abstained"] is False
         assert len(head.labels) == 2
+
+
+def test_rows_of_which_the_model_is_unsure_say_so(folder, tmp_path):
+    bundle = make_bundle(tmp_path / "repository", abstain_below=0.8)
+    with Predictor(bundle.path, batch_size=4) as unsure:
+        run_batch(unsure, find_pictures(str(folder)), tmp_path / "out.parquet")
+    rows = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    told = [row["class_abstained"] for row in rows]
+    assert told == [None if row["error"] else row["class_score"] < 0.8 for row in rows]
+    assert {True, False, None} == set(told)
 
 
 def test_the_file_says_where_its_rows_come_from(predictor, folder, tmp_path):

@@ -106,6 +106,22 @@ def test_the_report_agrees_with_itself(published, dataset):
     assert len(metrics["history"]["val_loss"]) == 5
 
 
+def test_the_manifest_says_what_is_usual(published, dataset):
+    statistics = published.manifest.statistics
+    assert statistics.inputs["image"].mean == pytest.approx([dataset.train.images.mean()])
+    assert statistics.heads["class"].prior == pytest.approx([1 / 3] * 3)
+    assert sum(statistics.heads["class"].confidence) == len(dataset.test)
+
+
+def test_the_report_has_the_bins_of_a_reliability_diagram(published, dataset):
+    metrics = json.loads((published.path / "report" / "metrics.json").read_text())
+    calibration = metrics["heads"]["class"]["calibration"]
+    for moment in ("before", "after"):
+        assert sum(one["count"] for one in calibration[moment]["bins"]) == len(dataset.test)
+    assert calibration["after"]["ece"] == published.manifest.metrics["test_ece"]
+    assert calibration["temperature"] == published.manifest.heads[0].temperature
+
+
 def test_it_says_how_to_train_it_again(published, dataset):
     provenance = published.manifest.provenance
     assert shapes.config(**provenance.config) == shapes.config(epochs=5)

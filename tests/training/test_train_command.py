@@ -42,6 +42,10 @@ def data(fashion_mnist):
     [
         (["mnist"], "there is no dataset 'mnist'; choose from fashion_mnist"),
         (["fashion_mnist", "--epochs", "0"], "epochs is 0, but at least 1 is needed"),
+        (
+            ["fashion_mnist", "--abstain-precision", "99"],
+            "abstain_precision is 99.0, but it is a share of right answers",
+        ),
         (["fashion_mnist", "--data", "/nowhere"], "Fashion-MNIST was not found; tried /nowhere (no such folder)"),
     ],
 )
@@ -93,6 +97,7 @@ def in_process(*arguments):
 
 def test_real_data_becomes_a_version_with_the_accuracy_that_is_printed(tmp_path, data):
     arguments = ["--name", "clothes", "--epochs", "2", "--limit", "4000", "--seed", "7"]
+    arguments += ["--no-int8", "--no-calibrate", "--abstain-precision", "0.8"]
     finished = convoy_train(
         "fashion_mnist", "--data", data, "--repository", str(tmp_path), *arguments, KERAS_BACKEND="jax"
     )
@@ -103,6 +108,11 @@ def test_real_data_becomes_a_version_with_the_accuracy_that_is_printed(tmp_path,
     assert last_line.startswith(f"published {tmp_path}/clothes/1: test accuracy {accuracy:.4f}, ")
     assert accuracy > 0.6
     assert bundle.manifest.provenance.seed == 7
+    [head] = bundle.manifest.heads
+    assert head.temperature is None
+    assert head.abstain_below > 0.1
+    assert bundle.manifest.metrics["test_answered_precision"] == pytest.approx(0.8, abs=0.05)
+    assert {variant.precision for variant in bundle.manifest.variants} == {"fp32"}
 
 
 def test_a_run_that_is_stopped_leaves_nothing(tmp_path, data):

@@ -23,6 +23,11 @@ from training.errors import ConfigInvalid
         ("seed", -1),
         ("seed", 2**32),
         ("limit", 0),
+        ("abstain_precision", 0.0),
+        ("abstain_precision", 1.01),
+        ("int8_pictures", 0),
+        ("int8_max_loss", -0.01),
+        ("int8_min_agreement", float("nan")),
     ],
 )
 def test_a_value_out_of_range_is_named(field, value):

@@ -56,6 +56,10 @@ class Examples:
             {name: indices[rows] for name, indices in self.targets.items()},
         )
 
+    def pixels(self, split: Split) -> dict[str, NDArray[np.uint8]]:
+        """The pictures of the split that the examples are made of, uint8 [n, height, width, channels] by input."""
+        return {name: split.images[indices] for name, indices in self.inputs.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

@@ -256,7 +256,10 @@ class Classification(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
     ACTIVATION_MAPS_FIELD_NUMBER: _builtins.int
+    ABSTAINED_FIELD_NUMBER: _builtins.int
     head: _builtins.str
+    abstained: _builtins.bool
+    """The best score is below the head's `abstain_below`: the model is too unsure for its answer to be used."""
     @_builtins.property
     def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassScore]:
         """Best first."""
@@ -271,10 +274,11 @@ class Classification(_message.Message):
         head: _builtins.str = ...,
         classes: _abc.Iterable[Global___ClassScore] | None = ...,
         activation_maps: _abc.Iterable[Global___ActivationMap] | None = ...,
+        abstained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_maps", b"activation_maps", "classes", b"classes", "head", b"head"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstained", b"abstained", "activation_maps", b"activation_maps", "classes", b"classes", "head", b"head"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -784,11 +788,17 @@ class Head(_message.Message):
     ACTIVATION_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     EXPLAINS_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    ABSTAIN_BELOW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     output: _builtins.str
     activation: _builtins.str
     explains: _builtins.bool
     """Whether `explain` gives activation maps of this head."""
+    temperature: _builtins.float
+    """What the logits are divided by, fitted on held-out pictures; unset: not fitted."""
+    abstain_below: _builtins.float
+    """Answers whose best score is below it are marked `abstained`; unset: none is."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -799,12 +809,21 @@ class Head(_message.Message):
         activation: _builtins.str = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         explains: _builtins.bool = ...,
+        temperature: _builtins.float | None = ...,
+        abstain_below: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_abstain_below", b"_abstain_below", "_temperature", b"_temperature", "abstain_below", b"abstain_below", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "explains", b"explains", "labels", b"labels", "name", b"name", "output", b"output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abstain_below", b"_abstain_below", "_temperature", b"_temperature", "abstain_below", b"abstain_below", "activation", b"activation", "explains", b"explains", "labels", b"labels", "name", b"name", "output", b"output", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__abstain_below: _TypeAlias = _typing.Literal["abstain_below"]  # noqa: Y015
+    _WhichOneofArgType__abstain_below: _TypeAlias = _typing.Literal["_abstain_below", b"_abstain_below"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__abstain_below) -> _WhichOneofReturnType__abstain_below | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
 
 Global___Head: _TypeAlias = Head  # noqa: Y015
 

@@ -1,0 +1,123 @@
+"""Settles how far each head's scores may be trusted: its temperature, folded into the model, and when it must abstain.
+
+Both are fitted on the validation split and judged on the test split, which had no say in either. Called by
+`training.publish` before the export, so that every format is made of the calibrated model.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from training.abstain import Threshold, answered, threshold
+from training.asking import predict
+from training.calibrate import Calibration, calibration, fit_temperature, tempered
+from training.datasets import Dataset, Split
+from training.fold import fold_temperatures
+from training.tasks import FIXED_SEED, HeadSpec, Task
+
+_ROWS = 1024  # asked at a time, so that memory holds the answers to a split and not its pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """What is known of one head's scores.
+
+    `temperature` is None where none was fitted, or none could be folded into the model. `before` and `after` are of the
+    test split, without and with it. `threshold` was found on the validation split, None where none was asked for or the
+    precision can't be reached; `test_precision` and `test_coverage` are what it gives on the test split.
+    """
+
+    temperature: float | None
+    before: Calibration
+    after: Calibration
+    threshold: Threshold | None = None
+    test_precision: float | None = None
+    test_coverage: float | None = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures for the manifest."""
+        figures = {
+            "test_ece": self.after.ece,
+            "test_nll": self.after.nll,
+            "test_ece_uncalibrated": self.before.ece,
+            "test_nll_uncalibrated": self.before.nll,
+            "test_answered_precision": self.test_precision,
+            "test_answered_coverage": self.test_coverage,
+        }
+        return {name: value for name, value in figures.items() if value is not None}
+
+
+def settle(
+    model: keras.Model,
+    task: Task,
+    dataset: Dataset,
+    *,
+    calibrate: bool,
+    abstain_precision: float | None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Confidence]:
+    """Calibrates `model` in place if told to, and gives what is known of every head's scores.
+
+    `abstain_precision` is the share of its answers that shall be right, None for a model that always answers. `say` is
+    told what could not be had, and why.
+    """
+    temperatures = _calibrate(model, task, dataset.validation, say) if calibrate else {}
+    validation, held_out = dataset.validation, dataset.test
+    fitted_on, judged_on = _answers(model, task, validation), _answers(model, task, held_out)
+    fitted_for = task.examples(validation, FIXED_SEED).targets
+    judged_for = task.examples(held_out, FIXED_SEED).targets
+    found = {}
+    for head in task.heads:
+        scores, labels, temperature = judged_on[head.output], judged_for[head.name], temperatures.get(head.name)
+        limit = _threshold(head, fitted_on[head.output], fitted_for[head.name], abstain_precision, say)
+        precision, coverage = (None, None) if limit is None else answered(scores, labels, limit.score)
+        before = scores if temperature is None else tempered(scores, 1 / temperature)
+        found[head.name] = Confidence(
+            temperature, calibration(before, labels), calibration(scores, labels), limit, precision, coverage
+        )
+    return found
+
+
+def _calibrate(model: keras.Model, task: Task, split: Split, say: Callable[[str], None]) -> dict[str, float]:
+    """Fits and folds; the temperatures that the model now has, by head."""
+    answers, examples = _answers(model, task, split), task.examples(split, FIXED_SEED)
+    fitted = {head.name: fit_temperature(answers[head.output], examples.targets[head.name]) for head in task.heads}
+    wanted = {head.output: fitted[head.name] for head in task.heads}
+    known = {output: temperature for output, temperature in wanted.items() if temperature is not None}
+    folded = fold_temperatures(model, known, examples[:_ROWS].pixels(split))
+    for head in task.heads:
+        if fitted[head.name] is None:
+            say(f"head {head.name!r} is not calibrated: its validation answers don't tell how sure it may be")
+        elif head.output not in folded:
+            say(f"head {head.name!r} is not calibrated: it does not end in one dense layer and a softmax")
+    return {head.name: known[head.output] for head in task.heads if head.output in folded}
+
+
+def _threshold(
+    head: HeadSpec,
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    precision: float | None,
+    say: Callable[[str], None],
+) -> Threshold | None:
+    if precision is None:
+        return None
+    found = threshold(probabilities, labels, precision)
+    if found.reached:
+        return found
+    say(
+        f"head {head.name!r} never abstains: no threshold makes {precision:.2%} of its validation answers right, the "
+        f"best is {found.precision:.2%} at scores from {found.score:.3f}, which {found.coverage:.1%} of them reach"
+    )
+    return None
+
+
+def _answers(model: keras.Model, task: Task, split: Split) -> dict[str, NDArray[np.float32]]:
+    """The model's probabilities for every example of a split, by output."""
+    examples = task.examples(split, FIXED_SEED)
+    parts = [predict(model, examples[start : start + _ROWS].pixels(split)) for start in range(0, len(examples), _ROWS)]
+    return {head.output: np.concatenate([part[head.output] for part in parts]) for head in task.heads}
