@@ -233,8 +233,8 @@ def test_one_model_in_full(run):
         "image: uint8 [any, 28, 28, 1]",
         "probabilities: float32 [any, 2]",
         "image: 28 x 28 pixels, 1 channel, resize stretch, bilinear",
-        "class: softmax of probabilities, unsure below 0.900, 2 classes: rose, tulip; "
-        "explains itself by activation maps",
+        "class: softmax of probabilities, unsure below 0.900, 2 classes: rose, tulip",
+        "; explains itself by activation maps",
         "accuracy 0.91",
         "READY",
     ):
