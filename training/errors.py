@@ -4,11 +4,14 @@
       ConfigInvalid         a value of the configuration can't be used; nothing has been done yet
       DatasetUnavailable    no source could give the data; the message lists what was tried
       DatasetCorrupt        the data is there but is not the data that is meant: a wrong digest, a damaged file
+      ModelUnreadable       a model that Convoy did not train can't be read, or is no classifier of pictures
+      ChoiceNeeded          neither its file nor the user says what must be known; the message lists the choices
+      ChoiceContradicted    the user says one thing, the file another
       TrainingDiverged      the loss became NaN or infinite
-      ExportUnfaithful      an exported file does not run, or does not give the answers that Keras gives
+      ExportUnfaithful      an exported file does not run, or does not give the answers that the model gives
 
-`ConfigInvalid`, `DatasetUnavailable` and `DatasetCorrupt` are mistakes that are found before any work; the other two
-are results of it. Nothing is published after any of them.
+`TrainingDiverged` and `ExportUnfaithful` are results of work; the others are mistakes that are found before any.
+Nothing is published after any of them.
 """
 
 
@@ -28,9 +31,21 @@ class DatasetCorrupt(TrainingError):
     """The data is there but is not the data that is meant."""
 
 
+class ModelUnreadable(TrainingError):
+    """A model that Convoy did not train can't be read, or is no classifier of pictures."""
+
+
+class ChoiceNeeded(TrainingError):
+    """Neither a model's file nor the user says something that must be known."""
+
+
+class ChoiceContradicted(TrainingError):
+    """The user says one thing about a model, its file another."""
+
+
 class TrainingDiverged(TrainingError):
     """The loss became NaN or infinite."""
 
 
 class ExportUnfaithful(TrainingError):
-    """An exported file does not run, or does not give the answers that Keras gives."""
+    """An exported file does not run, or does not give the answers that the model gives."""

@@ -59,22 +59,33 @@ def prove(
     """
     rows = np.arange(EXAMPLES) % len(next(iter(inputs.values())))
     asked = {name: np.asarray(pixels[rows]) for name, pixels in inputs.items()}
-    expected = predict(model, asked)
+    return compare(folder, asked, predict(model, asked), formats)
+
+
+def compare(
+    folder: Path,
+    inputs: Mapping[str, NDArray[np.uint8]],
+    expected: Mapping[str, NDArray[np.float32]],
+    formats: Sequence[str] | None = None,
+    *,
+    tolerance: float = TOLERANCE,
+) -> tuple[Parity, ...]:
+    """The same for answers that are known: `expected` holds an array [n, ...] by output name."""
     formats = replay.formats_in(folder) if formats is None else formats
     with tempfile.TemporaryDirectory() as work:
-        replies = _replay(folder, asked, formats, Path(work))
+        replies = _replay(folder, inputs, formats, Path(work))
         results = tuple(
             _compare(name, output, size, replies[name], answers)
             for name in formats
             for output, answers in expected.items()
             for size in BATCH_SIZES
         )
-    _refuse_differences(results)
+    _refuse_differences(results, tolerance)
     return results
 
 
 def _replay(
-    folder: Path, inputs: dict[str, NDArray[np.uint8]], formats: Sequence[str], work: Path
+    folder: Path, inputs: Mapping[str, NDArray[np.uint8]], formats: Sequence[str], work: Path
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
     """What each format answers, from processes that run side by side: most of their time is imports."""
     request = work / "request.npz"
@@ -113,7 +124,7 @@ def _compare(
     if found.shape != expected.shape:
         raise ExportUnfaithful(
             f"the exported {name} gives {output} with the shape {found.shape} at batch {batch_size}, "
-            f"Keras gives {expected.shape}"
+            f"the original gives {expected.shape}"
         )
     difference = np.abs(found.astype(np.float64) - expected)
     return Parity(
@@ -127,11 +138,11 @@ def _compare(
     )
 
 
-def _refuse_differences(results: tuple[Parity, ...]) -> None:
+def _refuse_differences(results: tuple[Parity, ...], tolerance: float) -> None:
     # Written so that NaN, which is not below anything, is refused too.
-    failed = [str(result) for result in results if not result.max_difference <= TOLERANCE]
+    failed = [str(result) for result in results if not result.max_difference <= tolerance]
     if failed:
         raise ExportUnfaithful(
-            f"nothing is published, because the exported model differs from Keras by more than {TOLERANCE:g}: "
+            f"nothing is published, because the exported model differs from the original by more than {tolerance:g}: "
             f"{'; '.join(failed)}"
         )

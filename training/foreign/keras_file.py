@@ -75,7 +75,9 @@ def _input(path: Path, model: Any) -> TensorSpec:
         )
     if len(inputs) > 1:
         names = ", ".join(tensor.name for tensor in inputs)
-        raise ModelUnreadable(f"{path}: the model has {len(inputs)} inputs ({names}); only one, of pictures, can be used")
+        raise ModelUnreadable(
+            f"{path}: the model has {len(inputs)} inputs ({names}); only one, of pictures, can be used"
+        )
     return _spec(inputs[0].name, inputs[0])
 
 
@@ -85,7 +87,7 @@ def _outputs(model: Any) -> tuple[TensorSpec, ...]:
         names = sorted(structure)
         return tuple(_spec(name, structure[name]) for name in names)
     tensors = keras.tree.flatten(structure)
-    names = getattr(model, "output_names", None) or [tensor.name for tensor in tensors]
+    names = getattr(model, "output_names", None) or [model.layers[-1].name]  # a Sequential has one output and no name
     unique = names if len({*names}) == len(tensors) else [f"output_{number}" for number in range(len(tensors))]
     return tuple(_spec(name, tensor) for name, tensor in zip(unique, tensors, strict=True))
 

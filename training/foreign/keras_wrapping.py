@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from training import replay
 from training.errors import ExportUnfaithful
 from training.export import export
 from training.foreign.contract import INPUT, Contract
@@ -18,8 +19,8 @@ from training.foreign.original import Written
 Call = Callable[[Any], dict[str, Any]]
 
 
-class SignatureLayer(keras.layers.Layer):
-    """A SavedModel's signature as a layer. Keras's own TFSMLayer stores every weight a second time."""
+class SignatureLayer(keras.layers.Layer):  # type: ignore[misc]
+    """A SavedModel's signature as a layer. Keras's own TFSMLayer reads the folder again and copies every variable."""
 
     def __init__(self, loaded: Any, signature: str, argument: str) -> None:
         super().__init__(trainable=False)
@@ -36,9 +37,22 @@ def writer(call: Call) -> Callable[[Contract, Path], Written]:
     """What `Original.write` wants: wraps `call`, which gives every output by name, and exports it."""
 
     def write(contract: Contract, folder: Path) -> Written:
-        return export(wrapped(call, contract), folder)
+        model = wrapped(call, contract)
+        try:
+            export(model, folder)
+        except ExportUnfaithful as error:
+            return _saved_model_only(folder, error)
+        return Written(replay.formats_in(folder))
 
     return write
+
+
+def _saved_model_only(folder: Path, error: ExportUnfaithful) -> Written:
+    """What is left where ONNX can't hold the graph; the error where it is not that."""
+    (folder / replay.PATHS["onnx"]).unlink(missing_ok=True)
+    if isinstance(error.__cause__, OSError) or replay.formats_in(folder) != ("saved_model",):
+        raise error
+    return Written(("saved_model",), left_out=(f"there is no ONNX file, because {error}",))
 
 
 def wrapped(call: Call, contract: Contract) -> keras.Model:
@@ -63,9 +77,9 @@ def _prepared(pixels: Any, contract: Contract) -> Any:
     if scaling.bgr:
         values = ops.take(values, [2, 1, 0], axis=-1)
     if any(scaling.mean):
-        values = values - np.float32(scaling.mean)
+        values = values - np.array(scaling.mean, np.float32)
     if set(scaling.std) != {1.0}:
-        values = values / np.float32(scaling.std)
+        values = values / np.array(scaling.std, np.float32)
     if contract.layout == "NCHW":
         values = ops.transpose(values, (0, 3, 1, 2))
     elif contract.layout == "NHW":

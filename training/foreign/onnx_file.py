@@ -8,10 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
-from onnx import numpy_helper
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from bundle.manifest import TensorSpec
@@ -83,7 +81,9 @@ def _input(path: Path, model: onnx.ModelProto) -> TensorSpec:
     inputs = [_spec(value) for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
         found = ", ".join(spec.name for spec in inputs) or "none"
-        raise ModelUnreadable(f"{path}: the model has {len(inputs)} inputs ({found}); only one, of pictures, can be used")
+        raise ModelUnreadable(
+            f"{path}: the model has {len(inputs)} inputs ({found}); only one, of pictures, can be used"
+        )
     return inputs[0]
 
 
@@ -124,14 +124,15 @@ def _excerpt(model: onnx.ModelProto, spec: TensorSpec, output: str) -> bytes:
         [onnx.helper.make_tensor_value_info(output, _result_type(model.graph, output, element), None)],
         [tensor for tensor in model.graph.initializer if tensor.name in needed],
     )
-    return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version).SerializeToString()
+    excerpt = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return bytes(excerpt.SerializeToString())
 
 
 def _result_type(graph: onnx.GraphProto, output: str, element: int) -> int:
     """The last cast on the way says it; without one it is the input's type."""
     while (node := _maker(graph, output)) is not None:
         if node.op_type == "Cast":
-            return next(attribute.i for attribute in node.attribute if attribute.name == "to")
+            return int(next(attribute.i for attribute in node.attribute if attribute.name == "to"))
         output = node.input[0]
     return element
 

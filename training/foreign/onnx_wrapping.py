@@ -76,7 +76,9 @@ class _Nodes:
         """Adds a node and gives its output's name; arrays become constants."""
         name = f"{self._prefix}{len(self.nodes)}" if output is None else output
         names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
-        self.nodes.append(helper.make_node(operator, names, [name], name=f"{self._prefix}{operator}_{len(self.nodes)}", **attributes))
+        self.nodes.append(
+            helper.make_node(operator, names, [name], name=f"{self._prefix}{operator}_{len(self.nodes)}", **attributes)
+        )
         return name
 
     def _constant(self, value: NDArray[Any]) -> str:

@@ -43,7 +43,9 @@ class Opening:
         return bool(self.steps) and (narrow or centred)
 
     def __str__(self) -> str:
-        return f"its first steps ({', '.join(self.steps)}) turn pixels of 0..255 into {self.black:.3g}..{self.white:.3g}"
+        return (
+            f"its first steps ({', '.join(self.steps)}) turn pixels of 0..255 into {self.black:.3g}..{self.white:.3g}"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,11 +20,12 @@ def expected(original: Original, contract: Contract, pixels: NDArray[np.uint8]) 
 def prepared(contract: Contract, pixels: NDArray[np.uint8]) -> Array:
     """Pixels scaled and laid out as the original takes them."""
     scaling = contract.scaling
-    values = pixels.astype(np.float32)
+    values: Array = pixels.astype(np.float32)
     if scaling.bgr:
         values = values[..., ::-1]
     if not scaling.changes_nothing:
-        values = (values - np.float32(scaling.mean)) / np.float32(scaling.std)
+        mean: Array = np.array(scaling.mean, np.float32)
+        values = (values - mean) / np.array(scaling.std, np.float32)
     if contract.layout == "NCHW":
         values = np.moveaxis(values, -1, 1)
     elif contract.layout == "NHW":

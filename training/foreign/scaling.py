@@ -22,7 +22,7 @@ _FIGURES = re.compile(r"mean=(?P<mean>[^a-z=]+),std=(?P<std>[^a-z=]+?)(?P<bgr>,b
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """(x - mean) / std; `mean` and `std` hold one figure for all channels, or one for each, in the order the model sees.
+    """(x - mean) / std; `mean` and `std` hold one figure for all channels, or one each, in the order the model sees.
 
     `own` says that the user gave the figures, so nothing that the file seems to say overrules them.
     """

@@ -1,7 +1,7 @@
 """Reads a TensorFlow function's graph: what it does with pixels first, and with which operator each output ends.
 
-Advisory only: a graph that can't be read (hash tables, old control flow) just tells nothing, and the user is asked. Used
-by `keras_file` and `saved_model`.
+Advisory only: a graph that can't be read (hash tables, old control flow) just tells nothing, and the user is asked.
+Used by `keras_file` and `saved_model`.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ def read(function: Any, spec: TensorSpec) -> tuple[Opening, dict[str, str]]:
             for name, tensor in zip(sorted(function.structured_outputs), frozen.outputs, strict=True)
         }
         return _opening(frozen, spec), last
-    except Exception:  # noqa: S110 - whatever a strange graph does to the freezing, it only tells us less
+    except Exception:
         return Opening(), {}
 
 
