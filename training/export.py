@@ -41,7 +41,9 @@ def export(model: keras.Model, folder: Path, say: Callable[[str], None] = lambda
         raise ExportUnfaithful(f"the model can't be exported: {error}") from error
     try:
         _write_onnx(serve, folder / PATHS["onnx"])
-    except Exception as error:  # so does the converter
+    except OSError as error:
+        raise ExportUnfaithful(f"{PATHS['onnx']} can't be written: {error.strerror}") from error
+    except Exception as error:  # the converter raises whatever it likes, too
         say(f"there is no ONNX file, only a SavedModel, because {_first_line(error)}")
     return Signature(inputs=_specs(served.input), outputs=_specs(served.output))
 

@@ -37,22 +37,11 @@ def writer(call: Call) -> Callable[[Contract, Path], Written]:
     """What `Original.write` wants: wraps `call`, which gives every output by name, and exports it."""
 
     def write(contract: Contract, folder: Path) -> Written:
-        model = wrapped(call, contract)
-        try:
-            export(model, folder)
-        except ExportUnfaithful as error:
-            return _saved_model_only(folder, error)
-        return Written(replay.formats_in(folder))
+        left_out: list[str] = []
+        export(wrapped(call, contract), folder, say=left_out.append)
+        return Written(replay.formats_in(folder), tuple(left_out))
 
     return write
-
-
-def _saved_model_only(folder: Path, error: ExportUnfaithful) -> Written:
-    """What is left where ONNX can't hold the graph; the error where it is not that."""
-    (folder / replay.PATHS["onnx"]).unlink(missing_ok=True)
-    if isinstance(error.__cause__, OSError) or replay.formats_in(folder) != ("saved_model",):
-        raise error
-    return Written(("saved_model",), left_out=(f"there is no ONNX file, because {error}",))
 
 
 def wrapped(call: Call, contract: Contract) -> keras.Model:

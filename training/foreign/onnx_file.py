@@ -15,12 +15,21 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from bundle.manifest import TensorSpec
 from training.errors import ModelUnreadable
 from training.foreign import onnx_wrapping
-from training.foreign.original import Array, Arrays, Opening, Original, constant_pictures, in_fixed_batches
+from training.foreign.opening import Kinds, Opening, Operation, constant_pictures, first_layer
+from training.foreign.original import Array, Arrays, Original, in_fixed_batches
 
 _BATCH = 32
 _OLDEST_OPSET = 7  # before it, arithmetic does not broadcast, and ONNX Runtime reads nothing older
-_PASSING = {"Cast", "Identity", "Transpose", "Reshape", "Resize", "Upsample", "Squeeze", "Unsqueeze", "Slice", "Gather"}
-_ARITHMETIC = {"Mul", "Sub", "Add", "Div"}
+_KINDS = Kinds(
+    arithmetic=frozenset({"Mul", "Sub", "Add", "Div"}),
+    form=frozenset(
+        {
+            *("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
+            *("Slice", "Gather", "Concat", "Split", "Resize", "Upsample"),
+        }
+    ),
+    shape=frozenset({"Shape", "Size"}),
+)
 _ENDING = {"Identity", "Cast", "Reshape", "Squeeze", "Flatten"}
 
 
@@ -94,17 +103,11 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _opening(model: onnx.ModelProto, spec: TensorSpec) -> Opening:
-    """Follows the input to the first operator that is neither arithmetic with constants nor mere form."""
-    graph, name, nodes = model.graph, spec.name, []
-    while len(consumers := [node for node in graph.node if name in node.input and node.op_type != "Shape"]) == 1:
-        (node,) = consumers
-        if node.op_type not in _PASSING | _ARITHMETIC:
-            break
-        nodes.append(node)
-        name = node.output[0]
-    steps = tuple(node.op_type for node in nodes if node.op_type in _ARITHMETIC)
-    if not steps:
+    operations = (Operation(node.op_type, tuple(node.input), tuple(node.output)) for node in model.graph.node)
+    found = first_layer(spec.name, operations, _KINDS)
+    if found is None or not found[1]:
         return Opening()
+    name, steps = found
     try:
         run = _runner(_session(Path(), _excerpt(model, spec, name)), spec.name)
         black, white = (run(picture)[name] for picture in constant_pictures(spec))
@@ -116,25 +119,15 @@ def _opening(model: onnx.ModelProto, spec: TensorSpec) -> Opening:
 def _excerpt(model: onnx.ModelProto, spec: TensorSpec, output: str) -> bytes:
     """The part of the model between its input and one value."""
     needed = _needed(model.graph, output, spec.name)
-    element = next(value.type.tensor_type.elem_type for value in model.graph.input if value.name == spec.name)
     graph = onnx.helper.make_graph(
         [node for node in model.graph.node if set(node.output) & needed],
         "opening",
         [value for value in model.graph.input if value.name == spec.name],
-        [onnx.helper.make_tensor_value_info(output, _result_type(model.graph, output, element), None)],
+        [onnx.ValueInfoProto(name=output)],  # ONNX Runtime finds the type
         [tensor for tensor in model.graph.initializer if tensor.name in needed],
     )
     excerpt = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     return bytes(excerpt.SerializeToString())
-
-
-def _result_type(graph: onnx.GraphProto, output: str, element: int) -> int:
-    """The last cast on the way says it; without one it is the input's type."""
-    while (node := _maker(graph, output)) is not None:
-        if node.op_type == "Cast":
-            return int(next(attribute.i for attribute in node.attribute if attribute.name == "to"))
-        output = node.input[0]
-    return element
 
 
 def _needed(graph: onnx.GraphProto, output: str, start: str) -> set[str]:

@@ -78,7 +78,8 @@ def publish_foreign(
         say("exporting")
         written = original.write(contract, folder)
         say(f"comparing {' and '.join(written.formats)} with the original, each in a process of its own")
-        proofs = _prove(folder, samples, written.formats, tolerance)
+        with _fixed_batches_named(original):
+            proofs = _prove(folder, samples, written.formats, tolerance)
         labelled = () if golden is None else golden.labelled
         if labelled:
             say(f"classifying {len(labelled):,} labelled pictures")
@@ -108,6 +109,21 @@ def _full_disks_named(repository: Path, name: str) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise PublishError(
             f"model {name!r} can't be published to {repository}: {reason}; nothing of it is visible"
+        ) from error
+
+
+@contextmanager
+def _fixed_batches_named(original: Original) -> Iterator[None]:
+    """Says what is the likely reason for a proof that failed where the file takes one batch size only."""
+    try:
+        yield
+    except ExportUnfaithful as error:
+        rows = original.input.shape[0]
+        if rows is None:
+            raise
+        raise ExportUnfaithful(
+            f"{original.path} is made for batches of exactly {rows} and can't be made to take any number: {error}; "
+            "export it again with a dynamic batch"
         ) from error
 
 
@@ -141,6 +157,11 @@ def _samples(original: Original, contract: Contract, golden: Folder | None) -> _
         raise ExportUnfaithful(
             f"the original answers {wrong} of {len(answers)} pictures with NaN or infinity, so nothing is published; "
             "correct --preprocess or the model"
+        )
+    if not np.allclose(answers, reference.expected(original, contract, pixels), rtol=0, atol=TOLERANCE):
+        raise ExportUnfaithful(
+            f"{original.path} answers the same pictures differently each time, so nothing can be proved; a random "
+            "layer is active in it, as Keras's model.export leaves it: write it again without that layer"
         )
     return _Samples(files, pixels, contract.output, answers)
 

@@ -17,7 +17,7 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 # Blue, green, red; of the Caffe models of 2014, still what keras.applications' VGG and ResNet (version 1) take.
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 _COLOURS = 3
-_FIGURES = re.compile(r"mean=(?P<mean>[^a-z=]+),std=(?P<std>[^a-z=]+?)(?P<bgr>,bgr)?")
+_FIGURES = re.compile(r"mean=(?P<mean>[^=]+),std=(?P<std>[^=]+?)(?P<bgr>,bgr)?")
 
 
 @dataclass(frozen=True, slots=True)

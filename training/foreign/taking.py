@@ -52,7 +52,8 @@ def decide_size(case: Case, layout: Layout | None) -> tuple[int, int] | None:
         case.questions.append("what size its pictures have: give --size HEIGHTxWIDTH, the size that it was trained on")
         return None
     if wish is not None and any(have not in {None, want} for have, want in zip((height, width), wish, strict=True)):
-        raise case.refusal(f"it takes pictures of {height}x{width}, not {wish[0]}x{wish[1]}", "--size")
+        said = f"{height or 'any'}x{width or 'any'}"
+        raise case.refusal(f"it takes pictures of {said}, not {wish[0]}x{wish[1]}", "--size")
     return wish or cast("tuple[int, int]", (height, width))
 
 

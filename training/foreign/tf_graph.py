@@ -7,14 +7,19 @@ Used by `keras_file` and `saved_model`.
 from typing import Any
 
 from bundle.manifest import TensorSpec
-from training.foreign.original import Opening, constant_pictures
+from training.foreign.opening import Kinds, Opening, Operation, constant_pictures, first_layer
 
-_PASSING = {
-    *("Cast", "Identity", "Transpose", "Reshape", "ReverseV2", "StridedSlice", "GatherV2", "Squeeze", "ExpandDims"),
-    *("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea", "PreventGradient", "StopGradient"),
-}
-_ARITHMETIC = {"Mul", "Sub", "Add", "AddV2", "RealDiv", "Div", "DivNoNan", "BiasAdd"}
-_ASKS_ONLY_THE_SHAPE = {"Shape", "ShapeN", "Rank", "Size"}
+_KINDS = Kinds(
+    arithmetic=frozenset({"Mul", "Sub", "Add", "AddV2", "RealDiv", "Div", "DivNoNan", "BiasAdd"}),
+    form=frozenset(
+        {
+            *("Cast", "Identity", "StopGradient", "Reshape", "Squeeze", "ExpandDims", "Transpose"),
+            *("StridedSlice", "GatherV2", "ReverseV2", "Pack", "ConcatV2", "Split", "Unpack"),
+            *("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea"),
+        }
+    ),
+    shape=frozenset({"Shape", "ShapeN", "Rank", "Size"}),
+)
 _ENDING = {"Identity", "Cast", "Reshape", "Squeeze"}
 
 
@@ -38,32 +43,20 @@ def read(function: Any, spec: TensorSpec) -> tuple[Opening, dict[str, str]]:
 
 
 def _opening(frozen: Any, spec: TensorSpec) -> Opening:
-    (start,) = (tensor for tensor in frozen.inputs if tensor.dtype.name == spec.dtype)
-    tensor, steps = start, []
-    while (operation := _only_consumer(tensor)) is not None:
-        if operation.type in _ARITHMETIC:
-            steps.append(operation.type)
-        elif operation.type not in _PASSING:
-            break
-        tensor = operation.outputs[0]
-    if not steps:
-        return Opening()
-    run = frozen.prune(start, tensor)
-    black, white = (run(picture_of(start, picture)).numpy() for picture in constant_pictures(spec))
-    return Opening(tuple(steps), float(black.min()), float(white.max()))
-
-
-def picture_of(tensor: Any, picture: Any) -> Any:
-    """The array as a tensor of the type that `tensor` has."""
     import tensorflow as tf
 
-    return tf.constant(picture, tensor.dtype)
+    (start,) = (tensor for tensor in frozen.inputs if tensor.dtype != tf.resource)
+    found = first_layer(start.name, map(_operation, frozen.graph.get_operations()), _KINDS)
+    if found is None or not found[1]:
+        return Opening()
+    run = frozen.prune(start, frozen.graph.get_tensor_by_name(found[0]))
+    black, white = (run(tf.constant(picture)).numpy() for picture in constant_pictures(spec))
+    return Opening(found[1], float(black.min()), float(white.max()))
 
 
-def _only_consumer(tensor: Any) -> Any:
-    """The operation that takes the tensor; None where there are several or none."""
-    consumers = [operation for operation in tensor.consumers() if operation.type not in _ASKS_ONLY_THE_SHAPE]
-    return consumers[0] if len(consumers) == 1 else None
+def _operation(operation: Any) -> Operation:
+    names = ([tensor.name for tensor in tensors] for tensors in (operation.inputs, operation.outputs))
+    return Operation(operation.type, *map(tuple, names))
 
 
 def _last_step(tensor: Any) -> str:
