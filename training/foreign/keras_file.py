@@ -121,11 +121,11 @@ def _by_tf_keras(path: Path, objects: dict[str, Any], error: Exception) -> Origi
         raise _unreadable(path, error, remedy="tf-keras may read it: pip install tf-keras") from error
     try:
         model = tf_keras.models.load_model(path, custom_objects=objects, compile=False)
-        folder = tempfile.TemporaryDirectory(prefix="convoy-tf-keras-")
-        model.export(folder.name)
+        with tempfile.TemporaryDirectory(prefix="convoy-tf-keras-") as folder:
+            model.export(folder)
+            return saved_model.read_for(path, Path(folder), note="Keras 3 can't read it, tf-keras did")
     except Exception as second:
         raise _unreadable(path, second) from second
-    return saved_model.read_for(path, Path(folder.name), keep=folder, note="Keras 3 can't read it; tf-keras did")
 
 
 def _unreadable(path: Path, error: Exception, remedy: str = "") -> ModelUnreadable:

@@ -26,8 +26,8 @@ def read(folder: Path) -> Original:
     return read_for(folder, folder)
 
 
-def read_for(path: Path, folder: Path, *, keep: object = None, note: str = "") -> Original:
-    """The same for a model that the user knows by another path; `keep` lives as long as the model is used."""
+def read_for(path: Path, folder: Path, note: str = "") -> Original:
+    """The same for a model that the user knows by another path; the folder is not needed afterwards."""
     loaded = _load(path, folder)
     name, function = _signature(path, dict(loaded.signatures))
     (spec,) = _specs(function.structured_input_signature[1])
@@ -39,7 +39,7 @@ def read_for(path: Path, folder: Path, *, keep: object = None, note: str = "") -
         kind="SavedModel",
         input=spec,
         outputs=outputs,
-        predict=_predict(function, spec, keep=(loaded, keep)),
+        predict=_predict(function, spec, keep=loaded),
         write=keras_wrapping.writer(keras_wrapping.SignatureLayer(loaded, name, spec.name)),
         opening=opening,
         last_steps=last,

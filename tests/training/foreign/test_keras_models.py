@@ -23,6 +23,20 @@ HEIGHT, WIDTH = keras_models.HEIGHT, keras_models.WIDTH
 layers = keras.layers
 
 
+class Module(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="bytes")])
+    def of_bytes(self, bytes):  # noqa: A002
+        return {"classes": tf.zeros((tf.shape(bytes)[0], 3))}
+
+    @tf.function(input_signature=[tf.TensorSpec((2, 8, 10, 3), tf.float32, name="pixels")])
+    def of_two(self, pixels):
+        return {"classes": tf.nn.softmax(tf.reduce_mean(tf.reshape(pixels, (2, 80, 3)), 1))}
+
+    @tf.function
+    def of_pixels(self, pixels):
+        return {"classes": tf.nn.softmax(tf.reduce_mean(pixels, (1, 2)))}
+
+
 def wishes(labels=("a", "b", "c"), **said):
     return Wishes(labels=labels, labels_file=Path("labels.txt"), **said)
 
@@ -122,18 +136,31 @@ def test_a_model_that_answers_at_random_is_refused(tmp_path):
     original = read(tmp_path / "m")
     contract = decide(original, wishes(preprocess=parse("raw"), activation="none"))
     with pytest.raises(
-        ExportUnfaithful, match="answers the same pictures differently each time.*write it again without"
+        ExportUnfaithful, match=r"answers the same pictures differently each time.*write it again without"
     ):
         publish_foreign(original, contract, tmp_path / "models", "m")
 
 
-def test_a_fixed_batch_is_refused(tmp_path):
-    model = keras.Sequential(
-        [keras.Input(batch_shape=(4, HEIGHT, WIDTH, 3)), layers.Flatten(), layers.Dense(3, "softmax")]
-    )
+def test_a_fixed_batch_of_keras_layers_is_made_open(tmp_path):
+    pixels = keras.Input(batch_shape=(4, HEIGHT, WIDTH, 3))
+    model = keras.Model(pixels, layers.Dense(3, "softmax")(layers.Flatten()(pixels)))
     original = read(keras_models.save(model, tmp_path / "m.keras"))
-    with pytest.raises(ExportUnfaithful, match=r"batches? of exactly 4|does not take any number of 8x10 pictures"):
-        publish_foreign(original, decide(original, wishes(preprocess=parse("unit"))), tmp_path / "models", "m")
+    assert original.input.shape[0] == 4
+    contract = decide(original, wishes(preprocess=parse("unit")))
+    published = publish_foreign(original, contract, tmp_path / "models", "m")
+    assert {proof.batch_size for proof in published.proofs} == {1, 3, 64}
+
+
+def test_a_fixed_batch_of_a_signature_is_refused(tmp_path):
+    module = Module()
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": module.of_two})
+    original = read(tmp_path / "m")
+    contract = decide(original, wishes(preprocess=parse("unit")))
+    with pytest.raises(
+        ExportUnfaithful, match=r"made for batches of exactly 2 .*; export it again with a dynamic batch"
+    ):
+        publish_foreign(original, contract, tmp_path / "models", "m")
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_a_layer_of_ones_own_is_named_and_read_where_the_user_says_so(tmp_path, monkeypatch):
@@ -143,7 +170,7 @@ def test_a_layer_of_ones_own_is_named_and_read_where_the_user_says_so(tmp_path, 
         monkeypatch.delitem(keras.saving.get_custom_objects(), key)
     monkeypatch.setattr("keras.src.saving.object_registration.GLOBAL_CUSTOM_NAMES", {})
     monkeypatch.delattr(keras_models, "Doubling")
-    with pytest.raises(ModelUnreadable, match="'Doubling' is not a layer of Keras; .* --custom module:Doubling"):
+    with pytest.raises(ModelUnreadable, match=r"'Doubling' is not a layer of Keras; .* --custom module:Doubling"):
         read(file)
 
 
@@ -165,7 +192,7 @@ def test_a_lambda_layer_is_never_unpacked(tmp_path):
     for suffix in (".keras", ".h5"):
         file = keras_models.save(model, tmp_path / f"m{suffix}")
         with pytest.raises(
-            ModelUnreadable, match="has a Lambda layer, which is code .* never run here; write the model"
+            ModelUnreadable, match=r"has a Lambda layer, which is code .* never run here; write the model"
         ):
             read(file)
 
@@ -197,7 +224,7 @@ def test_what_keras_3_cant_read_is_tried_with_tf_keras(tmp_path, monkeypatch):
     (tmp_path / "old.h5").write_bytes(b"of Keras 2")
     original = read(tmp_path / "old.h5")
     assert (original.path.name, original.kind, original.input.shape) == ("old.h5", "SavedModel", (None, 8, 10))
-    assert original.notes == ("Keras 3 can't read it; tf-keras did",)
+    assert original.notes == ("Keras 3 can't read it, tf-keras did",)
     assert original.predict(np.zeros((2, 8, 10), np.float32))["classes"].shape == (2, 3)
 
 
@@ -215,16 +242,6 @@ def test_models_of_several_inputs_are_refused(tmp_path):
         read(keras_models.save(model, tmp_path / "m.keras"))
 
 
-class Module(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="bytes")])
-    def of_bytes(self, bytes):  # noqa: A002
-        return {"classes": tf.zeros((tf.shape(bytes)[0], 3))}
-
-    @tf.function(input_signature=[tf.TensorSpec((None, 8, 10, 3), tf.float32, name="pixels")])
-    def of_pixels(self, pixels):
-        return {"classes": tf.nn.softmax(tf.reduce_mean(pixels, (1, 2)))}
-
-
 def test_a_signature_that_takes_bytes_is_refused_with_the_remedy(tmp_path):
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.of_bytes})
@@ -236,7 +253,8 @@ def test_a_signature_that_takes_bytes_is_refused_with_the_remedy(tmp_path):
 
 def test_another_signature_that_takes_pixels_is_found(tmp_path):
     module = Module()
-    signatures = {"serving_default": module.of_bytes, "raw": module.of_pixels}
+    of_pixels = module.of_pixels.get_concrete_function(tf.TensorSpec((None, 8, 10, 3), tf.float32, name="pixels"))
+    signatures = {"serving_default": module.of_bytes, "raw": of_pixels}
     tf.saved_model.save(module, str(tmp_path), signatures=signatures)
     original = read(tmp_path)
     assert original.input.shape == (None, 8, 10, 3)
