@@ -102,7 +102,8 @@ class _Run:
         """The heavy libraries are imported last, so that a mistake in the call is said at once."""
         reading.check_path(self.model)
         golden = None if self.golden is None else pictures.find(self.golden, self.wishes.labels)
-        start_tensorflow()
+        if reading.needs_tensorflow(self.model):
+            start_tensorflow()
         original = reading.read(self.model, self.custom)
         contract = deciding.decide(original, self.wishes)
         _tell(original, contract)

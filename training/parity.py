@@ -11,14 +11,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from training import replay
-from training.asking import predict
 from training.errors import ExportUnfaithful
+
+if TYPE_CHECKING:
+    import keras
 
 TOLERANCE = 1e-4
 BATCH_SIZES = (1, 3, 64)
@@ -50,7 +52,7 @@ class Parity:
 
 
 def prove(
-    model: keras.Model, folder: Path, inputs: Mapping[str, NDArray[np.uint8]], formats: Sequence[str] | None = None
+    model: "keras.Model", folder: Path, inputs: Mapping[str, NDArray[np.uint8]], formats: Sequence[str] | None = None
 ) -> tuple[Parity, ...]:
     """Compares the exported formats in `folder`, all that are there unless told, with `model`.
 
@@ -59,6 +61,8 @@ def prove(
     """
     rows = np.arange(EXAMPLES) % len(next(iter(inputs.values())))
     asked = {name: np.asarray(pixels[rows]) for name, pixels in inputs.items()}
+    from training.asking import predict  # Keras, without which the proof of a foreign ONNX file starts at once
+
     return compare(folder, asked, predict(model, asked), formats)
 
 

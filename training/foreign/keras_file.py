@@ -5,10 +5,12 @@ where `--custom` names it. What Keras 3 can't read is tried with tf-keras where 
 """
 
 import importlib
+import io
 import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,24 @@ _UNKNOWN_CLASS = re.compile(r"(?:Could not locate (?:class|function)|Unknown (?:
 _BATCH = 32
 
 
+class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
+    """As Keras 2 wrote it down, with a number of groups that was always 1 and that Keras 3 stumbles over."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The layer of Keras 3."""
+        groups = config.pop("groups", 1)
+        if groups != 1:
+            raise ValueError(f"a DepthwiseConv2D of {groups} groups is not known")
+        return keras.layers.DepthwiseConv2D.from_config(config)
+
+
+_OF_KERAS_2 = {"DepthwiseConv2D": _DepthwiseConv2D}
+
+
 def read(path: Path, custom: Sequence[str] = ()) -> Original:
     """The model in the file; `custom` names classes as "module:Name". Raises ModelUnreadable, ConfigInvalid."""
-    objects = dict(map(imported, custom))
+    objects = (_OF_KERAS_2 if path.suffix != ".keras" else {}) | dict(map(imported, custom))
     try:
         model = keras.saving.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
     except Exception as error:  # damaged files and old formats fail in many ways
@@ -118,11 +135,14 @@ def _by_tf_keras(path: Path, objects: dict[str, Any], error: Exception) -> Origi
     try:
         import tf_keras
     except ImportError:
-        raise _unreadable(path, error, remedy="tf-keras may read it: pip install tf-keras") from error
+        raise _unreadable(
+            path, error, remedy="if Keras 2 wrote it, tf-keras may read it: pip install tf-keras"
+        ) from error
     try:
         model = tf_keras.models.load_model(path, custom_objects=objects, compile=False)
         with tempfile.TemporaryDirectory(prefix="convoy-tf-keras-") as folder:
-            model.export(folder)
+            with redirect_stdout(io.StringIO()):  # it lists its variables
+                model.export(folder)
             return saved_model.read_for(path, Path(folder), note="Keras 3 can't read it, tf-keras did")
     except Exception as second:
         raise _unreadable(path, second) from second
@@ -131,18 +151,19 @@ def _by_tf_keras(path: Path, objects: dict[str, Any], error: Exception) -> Origi
 def _unreadable(path: Path, error: Exception, remedy: str = "") -> ModelUnreadable:
     reason = " ".join(str(error).split())
     unknown = _UNKNOWN_CLASS.search(reason)
+    other = f"; {remedy}" if remedy else ""
     if unknown is not None:
         return ModelUnreadable(
             f"{path}: {unknown[1]!r} is not a layer of Keras; name the class that it is with "
             f"--custom module:{unknown[1]}, or write the model with model.export(FOLDER) where it was made and "
-            "publish FOLDER"
+            f"publish FOLDER{other}"
         )
     if "ambda" in reason and "unsafe" in reason.lower():
         return ModelUnreadable(
             f"{path}: it has a Lambda layer, which is code that came with the file and is never run here; write the "
             "model with model.export(FOLDER) where it was made and publish FOLDER"
         )
-    return ModelUnreadable(f"{path}: Keras can't read it: {_cut(reason)}" + (f"; {remedy}" if remedy else ""))
+    return ModelUnreadable(f"{path}: Keras can't read it: {_cut(reason)}{other}")
 
 
 def _cut(reason: str, most: int = 300) -> str:

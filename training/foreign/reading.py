@@ -28,6 +28,11 @@ def check_path(path: Path) -> None:
     raise ModelUnreadable(f"{path}: this is not a kind of model that can be read; {remedy}")
 
 
+def needs_tensorflow(path: Path) -> bool:
+    """Whether TensorFlow, whose start takes seconds, has to be started before `read`."""
+    return path.suffix != ".onnx"
+
+
 def read(path: Path, custom: Sequence[str] = ()) -> Original:
     """The model at the path; `custom` names classes of the user's own, for Keras. Raises ModelUnreadable."""
     check_path(path)

@@ -1,5 +1,6 @@
 """Keras files and SavedModels: what is read off them, and what can't be used, said by name with the remedy."""
 
+import json
 import sys
 import types
 from pathlib import Path
@@ -231,8 +232,23 @@ def test_what_keras_3_cant_read_is_tried_with_tf_keras(tmp_path, monkeypatch):
 def test_without_tf_keras_it_is_proposed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf_keras", None)
     (tmp_path / "old.h5").write_bytes(b"of Keras 2")
-    with pytest.raises(ModelUnreadable, match="tf-keras may read it: pip install tf-keras"):
+    with pytest.raises(ModelUnreadable, match="if Keras 2 wrote it, tf-keras may read it: pip install tf-keras"):
         read(tmp_path / "old.h5")
+
+
+def test_the_depthwise_layers_of_keras_2_are_read(tmp_path):
+    """It wrote "groups" into their configuration, which Keras 3 refuses; so do all its MobileNets."""
+    pixels = keras.Input((HEIGHT, WIDTH, 3))
+    model = keras.Model(pixels, layers.Dense(3, "softmax")(layers.Flatten()(layers.DepthwiseConv2D(3)(pixels))))
+    file = keras_models.save(model, tmp_path / "m.h5")
+    with h5py.File(file, "r+") as content:
+        config = json.loads(content.attrs["model_config"])
+        [depthwise] = [one for one in config["config"]["layers"] if one["class_name"] == "DepthwiseConv2D"]
+        depthwise["config"]["groups"] = 1
+        content.attrs["model_config"] = json.dumps(config)
+    pictures = np.random.default_rng(0).random((2, HEIGHT, WIDTH, 3), np.float32)
+    [answers] = read(file).predict(pictures).values()
+    np.testing.assert_allclose(answers, model.predict(pictures, verbose=0), atol=1e-6)
 
 
 def test_models_of_several_inputs_are_refused(tmp_path):

@@ -50,7 +50,7 @@ def folder_of(place, count, suffix=".png"):
         (["--name", "a/b"], "model name 'a/b' is not possible"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_code_2(publish, model, usual, tmp_path, changes, sentence):
+def test_a_mistake_is_one_sentence_and_exit_code_2(publish, model, usual, tmp_path, *, changes, sentence):
     finished = publish(model, *usual, *changes)
     assert finished.exit_code == 2
     assert finished.stderr.startswith(f"convoy publish: {sentence.format(model=model)}")
