@@ -100,6 +100,10 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         reply.heads.add(name="class", output="probabilities", activation="softmax", labels=["rose", "tulip"])
         reply.training_metrics["accuracy"] = 0.91
         reply.runtime = "onnxruntime fp32 on cpu, 2 threads"
+        reply.plan.why = "measured"
+        reply.plan.settings.MergeFrom(
+            pb.PlanSettings(engine="onnx", variant="fp32", computed="exact", threads=2, instances=1, max_batch_size=8)
+        )
         return reply
 
     def wait_for_calls(self, count: int) -> None:
