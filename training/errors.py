@@ -4,13 +4,14 @@
       ConfigInvalid         a value of the configuration can't be used; nothing has been done yet
       DatasetUnavailable    no source could give the data; the message lists what was tried
       DatasetCorrupt        the data is there but is not the data that is meant: a wrong digest, a damaged file
+      WeightsUnavailable    the weights to begin with are not there, or are of another network
       ModelUnreadable       a model that Convoy did not train can't be read, or is no classifier of pictures
       ChoiceNeeded          neither its file nor the user says what must be known; the message lists the choices
       ChoiceContradicted    the user says one thing, the file another
       TrainingDiverged      the loss became NaN or infinite
       ExportUnfaithful      an exported file does not run, or does not give the answers that the model gives
 
-`TrainingDiverged` and `ExportUnfaithful` are results of work; the others are mistakes that are found before any.
+`TrainingDiverged` and `ExportUnfaithful` are results of a run; the others are mistakes that are found before any work.
 Nothing is published after any of them.
 """
 
@@ -41,6 +42,10 @@ class ChoiceNeeded(TrainingError):
 
 class ChoiceContradicted(TrainingError):
     """The user says one thing about a model, its file another."""
+
+
+class WeightsUnavailable(TrainingError):
+    """The weights to begin with are not there, or are of another network."""
 
 
 class TrainingDiverged(TrainingError):

@@ -128,8 +128,8 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
 
 
 def pictures_of(request: pb.ClassifyRequest) -> list[str]:
-    """Each picture of a call as text: its bytes, or the slice of the tensor that is its own."""
-    (entry,) = request.inputs
+    """Each picture of a call's first input as text: its bytes, or the slice of the tensor that is its own."""
+    entry = request.inputs[0]
     if not entry.HasField("tensor"):
         return [image[:40].decode() for image in entry.images]
     count, data = entry.tensor.shape[0], entry.tensor.data

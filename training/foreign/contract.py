@@ -9,12 +9,12 @@ from typing import Literal
 
 from bundle.manifest import Preprocessing
 from training.foreign.scaling import Scaling
+from training.tasks import output_name
 
 Layout = Literal["NHWC", "NCHW", "NHW"]
 Activation = Literal["softmax", "sigmoid", "none"]
 
 INPUT = "image"
-CLASS_HEAD = "class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,3 @@ class Contract:
     def output(self) -> str:
         """The exported output's name."""
         return output_name(self.head)
-
-
-def output_name(head: str) -> str:
-    """`probabilities` for the head "class", else the head's name before it."""
-    return "probabilities" if head == CLASS_HEAD else f"{head}_probabilities"

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from training.errors import ConfigInvalid
-from training.foreign.contract import CLASS_HEAD, Activation
+from training.foreign.contract import Activation
 from training.foreign.scaling import Scaling
+from training.tasks import CLASS_HEAD
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 _HEAD = re.compile(r"[a-z][a-z0-9_]*")
