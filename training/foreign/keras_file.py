@@ -60,7 +60,7 @@ def imported(name: str) -> tuple[str, Any]:
     sys.path.insert(0, "")  # the folder from which the command is run, where the user's modules are
     try:
         return attribute, getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # it is the user's code that runs
         raise ConfigInvalid(f"--custom {name} can't be imported ({error}); give module:Name") from error
     finally:
         sys.path.remove("")
