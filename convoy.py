@@ -84,6 +84,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("training.cli:train", "Train a model, prove its export and publish it.", "training"),
+    "publish": Command("training.cli_publish:publish", "Publish a model that was trained elsewhere.", "training"),
     "serve": Command("service.cli.serve:serve", "Serve the models of a repository over gRPC.", "service"),
     "classify": Command("service.cli.classify:classify", "Ask a server what is on pictures."),
     "models": Command("service.cli.models:models", "Show the models of a server."),

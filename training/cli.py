@@ -64,7 +64,7 @@ def train(
     }
     began = time.monotonic()
     try:
-        with _cleaned_up_on_sigterm():
+        with cleaned_up_on_sigterm():
             bundle = _run(
                 dataset, {key: value for key, value in changes.items() if value is not None}, data, repository
             )
@@ -89,7 +89,7 @@ def _run(dataset: str, changes: dict[str, Any], data: Path | None, repository: P
 
 
 @contextmanager
-def _cleaned_up_on_sigterm() -> Iterator[None]:
+def cleaned_up_on_sigterm() -> Iterator[None]:
     """Lets SIGTERM unwind the stack, as Ctrl-C does, so that staged files and processes are removed."""
     previous = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:

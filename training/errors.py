@@ -5,8 +5,11 @@
       DatasetUnavailable    no source could give the data; the message lists what was tried
       DatasetCorrupt        the data is there but is not the data that is meant: a wrong digest, a damaged file
       WeightsUnavailable    the weights to begin with are not there, or are of another network
+      ModelUnreadable       a model that Convoy did not train can't be read, or is no classifier of pictures
+      ChoiceNeeded          neither its file nor the user says what must be known; the message lists the choices
+      ChoiceContradicted    the user says one thing, the file another
       TrainingDiverged      the loss became NaN or infinite
-      ExportUnfaithful      an exported file does not run, or does not give the answers that Keras gives
+      ExportUnfaithful      an exported file does not run, or does not give the answers that the model gives
       VariantRefused        a variant of another precision can't be made or is not as good as the exact one
 
 `TrainingDiverged`, `ExportUnfaithful` and `VariantRefused` are results of a run; the others are mistakes that are found
@@ -30,6 +33,18 @@ class DatasetCorrupt(TrainingError):
     """The data is there but is not the data that is meant."""
 
 
+class ModelUnreadable(TrainingError):
+    """A model that Convoy did not train can't be read, or is no classifier of pictures."""
+
+
+class ChoiceNeeded(TrainingError):
+    """Neither a model's file nor the user says something that must be known."""
+
+
+class ChoiceContradicted(TrainingError):
+    """The user says one thing about a model, its file another."""
+
+
 class WeightsUnavailable(TrainingError):
     """The weights to begin with are not there, or are of another network."""
 
@@ -39,7 +54,7 @@ class TrainingDiverged(TrainingError):
 
 
 class ExportUnfaithful(TrainingError):
-    """An exported file does not run, or does not give the answers that Keras gives."""
+    """An exported file does not run, or does not give the answers that the model gives."""
 
 
 class VariantRefused(TrainingError):

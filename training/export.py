@@ -55,7 +55,9 @@ def export(
         if explain is not None:
             _write_onnx(explain, folder / EXPLAIN_FILE)
         _write_onnx(serve, folder / PATHS["onnx"])
-    except Exception as error:  # so does the converter
+    except OSError as error:
+        raise ExportUnfaithful(f"{PATHS['onnx']} can't be written: {error.strerror}") from error
+    except Exception as error:  # the converter raises whatever it likes, too
         (folder / EXPLAIN_FILE).unlink(missing_ok=True)
         say(f"there is no ONNX file, only a SavedModel, because {_first_line(error)}")
     explanations = () if explained is None else _specs(explained.output)

@@ -30,10 +30,17 @@ _GIT_SECONDS = 10
 
 def provenance(config: TrainingConfig, data_digest: str) -> Provenance:
     """The configuration, the data, the code and the libraries of a run that ends now."""
+    return record(dataclasses.asdict(config), seed=config.seed, data_digest=data_digest)
+
+
+def record(
+    config: dict[str, str | int | float | bool | None], *, seed: int | None = None, data_digest: str | None = None
+) -> Provenance:
+    """The same for a version that no training configuration describes."""
     return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=dataclasses.asdict(config),
-        seed=config.seed,
+        config=config,
+        seed=seed,
         git_revision=_git_revision(Path(__file__)),
         data_digest=data_digest,
         libraries={"python": platform.python_version()} | _installed(_LIBRARIES),

@@ -1,0 +1,170 @@
+"""Reads a Keras model from a `.keras` or a `.h5` file, also from the `.h5` of Keras 2.
+
+Lambda layers are never unpacked: they hold code of whoever made the file. A class of the user's own is imported only
+where `--custom` names it. What Keras 3 can't read is tried with tf-keras where that is installed.
+"""
+
+import importlib
+import io
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bundle.manifest import TensorSpec
+from training.errors import ConfigInvalid, ModelUnreadable
+from training.foreign import keras_wrapping, saved_model, tf_graph
+from training.foreign.original import Array, Arrays, Original, in_fixed_batches
+
+_UNKNOWN_CLASS = re.compile(r"(?:Could not locate (?:class|function)|Unknown (?:layer|class|\w+ function):?) '(.+?)'")
+_BATCH = 32
+
+
+class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
+    """As Keras 2 wrote it down, with a number of groups that was always 1 and that Keras 3 stumbles over."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The layer of Keras 3."""
+        groups = config.pop("groups", 1)
+        if groups != 1:
+            raise ValueError(f"a DepthwiseConv2D of {groups} groups is not known")
+        return keras.layers.DepthwiseConv2D.from_config(config)
+
+
+_OF_KERAS_2 = {"DepthwiseConv2D": _DepthwiseConv2D}
+
+
+def read(path: Path, custom: Sequence[str] = ()) -> Original:
+    """The model in the file; `custom` names classes as "module:Name". Raises ModelUnreadable, ConfigInvalid."""
+    objects = (_OF_KERAS_2 if path.suffix != ".keras" else {}) | dict(map(imported, custom))
+    try:
+        model = keras.saving.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
+    except Exception as error:  # damaged files and old formats fail in many ways
+        if path.suffix == ".keras":
+            raise _unreadable(path, error) from error
+        return _by_tf_keras(path, objects, error)
+    return _original(path, model)
+
+
+def imported(name: str) -> tuple[str, Any]:
+    """The class or function that "module:Name" means, under its own name. Raises ConfigInvalid."""
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, "")  # the folder from which the command is run, where the user's modules are
+    try:
+        return attribute, getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # it is the user's code that runs
+        raise ConfigInvalid(f"--custom {name} can't be imported ({error}); give module:Name") from error
+    finally:
+        sys.path.remove("")
+
+
+def _original(path: Path, model: Any) -> Original:
+    spec = _input(path, model)
+    outputs = _outputs(model)
+    function = tf.function(lambda pictures: _named(outputs, model(pictures, training=False)))
+    opening, last = tf_graph.read(function.get_concrete_function(tf.TensorSpec(spec.shape, spec.dtype)), spec)
+    return Original(
+        path=path,
+        kind="Keras model",
+        input=spec,
+        outputs=outputs,
+        predict=_predict(model, outputs, spec.shape[0]),
+        write=keras_wrapping.writer(lambda pictures: _named(outputs, model(pictures, training=False))),
+        opening=opening,
+        last_steps=last,
+    )
+
+
+def _input(path: Path, model: Any) -> TensorSpec:
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        raise ModelUnreadable(
+            f"{path}: the model does not declare its input, because it is a class of its own or was never called; "
+            "write it with model.export(FOLDER) where it was made and publish FOLDER"
+        )
+    if len(inputs) > 1:
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise ModelUnreadable(
+            f"{path}: the model has {len(inputs)} inputs ({names}); only one, of pictures, can be used"
+        )
+    return _spec(inputs[0].name, inputs[0])
+
+
+def _outputs(model: Any) -> tuple[TensorSpec, ...]:
+    structure = model.output if hasattr(model, "output") else model.outputs
+    if isinstance(structure, dict):
+        names = sorted(structure)
+        return tuple(_spec(name, structure[name]) for name in names)
+    tensors = keras.tree.flatten(structure)
+    names = getattr(model, "output_names", None) or [model.layers[-1].name]  # a Sequential has one output and no name
+    unique = names if len({*names}) == len(tensors) else [f"output_{number}" for number in range(len(tensors))]
+    return tuple(_spec(name, tensor) for name, tensor in zip(unique, tensors, strict=True))
+
+
+def _spec(name: str, tensor: Any) -> TensorSpec:
+    dtype = tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.name
+    return TensorSpec(name=name, dtype=dtype, shape=tuple(tensor.shape))
+
+
+def _named(outputs: Sequence[TensorSpec], answer: Any) -> dict[str, Any]:
+    if isinstance(answer, dict):
+        return answer
+    return {spec.name: tensor for spec, tensor in zip(outputs, keras.tree.flatten(answer), strict=True)}
+
+
+def _predict(model: Any, outputs: Sequence[TensorSpec], rows: int | None) -> Callable[[Array], Arrays]:
+    """Keras's own `predict`, by output name."""
+
+    def predict(pictures: Array) -> Arrays:
+        answer = model.predict(pictures, batch_size=rows or _BATCH, verbose=0)
+        return {name: np.asarray(array) for name, array in _named(outputs, answer).items()}
+
+    return predict if rows is None else in_fixed_batches(predict, rows)
+
+
+def _by_tf_keras(path: Path, objects: dict[str, Any], error: Exception) -> Original:
+    """A Keras 2 model as tf-keras reads it, by way of a SavedModel, which needs no Keras at all."""
+    try:
+        import tf_keras
+    except ImportError:
+        raise _unreadable(
+            path, error, remedy="if Keras 2 wrote it, tf-keras may read it: pip install tf-keras"
+        ) from error
+    try:
+        model = tf_keras.models.load_model(path, custom_objects=objects, compile=False)
+        with tempfile.TemporaryDirectory(prefix="convoy-tf-keras-") as folder:
+            with redirect_stdout(io.StringIO()):  # it lists its variables
+                model.export(folder)
+            return saved_model.read_for(path, Path(folder), note="Keras 3 can't read it, tf-keras did")
+    except Exception as second:
+        raise _unreadable(path, second) from second
+
+
+def _unreadable(path: Path, error: Exception, remedy: str = "") -> ModelUnreadable:
+    reason = " ".join(str(error).split())
+    unknown = _UNKNOWN_CLASS.search(reason)
+    other = f"; {remedy}" if remedy else ""
+    if unknown is not None:
+        return ModelUnreadable(
+            f"{path}: {unknown[1]!r} is not a layer of Keras; name the class that it is with "
+            f"--custom module:{unknown[1]}, or write the model with model.export(FOLDER) where it was made and "
+            f"publish FOLDER{other}"
+        )
+    if "ambda" in reason and "unsafe" in reason.lower():
+        return ModelUnreadable(
+            f"{path}: it has a Lambda layer, which is code that came with the file and is never run here; write the "
+            "model with model.export(FOLDER) where it was made and publish FOLDER"
+        )
+    return ModelUnreadable(f"{path}: Keras can't read it: {_cut(reason)}{other}")
+
+
+def _cut(reason: str, most: int = 300) -> str:
+    return reason if len(reason) <= most else f"{reason[:most]}..."
