@@ -1,0 +1,23 @@
+"""Replaces a file as a whole: after a kill at any moment the old content is there, or the new, never a part.
+
+Called where a run must be able to go on: the datasets' cache and the run folder.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes `content` to `path`, whose folder is made where it is missing. Raises OSError; then `path` is unchanged."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(part).replace(path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
