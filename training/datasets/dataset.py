@@ -46,7 +46,9 @@ class Split:
 class Dataset:
     """`digest` identifies the content of all splits: "sha256:" and 64 hex digits.
 
-    `resize` and `kernel` are how a file of another size becomes pixels, in the words of `bundle.manifest`.
+    `coarse_names` holds for each class, in their order, the name of the coarser class that it belongs to; None where
+    the dataset has none. `resize` and `kernel` are how a file of another size becomes pixels, in the words of
+    `bundle.manifest`.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Dataset:
     validation: Split
     test: Split
     digest: str
+    coarse_names: tuple[str, ...] | None = None
     resize: Resize = "stretch"
     kernel: Kernel = "bilinear"
 
