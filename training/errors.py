@@ -4,6 +4,7 @@
       ConfigInvalid         a value of the configuration can't be used; nothing has been done yet
       DatasetUnavailable    no source could give the data; the message lists what was tried
       DatasetCorrupt        the data is there but is not the data that is meant: a wrong digest, a damaged file
+      RunUnusable           a run folder that can not be read, written or gone on with
       TrainingDiverged      the loss became NaN or infinite
       ExportUnfaithful      an exported file does not run, or does not give the answers that Keras gives
 
@@ -34,3 +35,7 @@ class TrainingDiverged(TrainingError):
 
 class ExportUnfaithful(TrainingError):
     """An exported file does not run, or does not give the answers that Keras gives."""
+
+
+class RunUnusable(TrainingError):
+    """A run folder can't be read or written, or belongs to another process or to other data."""

@@ -21,7 +21,7 @@ from training.parity import EXAMPLES, TOLERANCE, prove
 from training.provenance import provenance
 from training.report import write_report
 from training.tasks import FIXED_SEED, HeadSpec, Task
-from training.train import Trained, train
+from training.train import Logging, Trained, train
 
 
 def train_and_publish(
@@ -29,16 +29,17 @@ def train_and_publish(
     dataset: Dataset,
     repository: Path,
     say: Callable[[str], None] = lambda _: None,
+    logging: Logging | None = None,
 ) -> Bundle:
     """Trains, exports, proves and measures a model and publishes it as the next version of `config.name`.
 
-    `say` is told what comes next, one sentence a step. Raises ConfigInvalid and PublishError (for a repository that
+    `say` is told what comes next, one sentence a step; `logging` is what training leaves behind. Raises ConfigInvalid and PublishError (for a repository that
     can't be written) before any training, TrainingDiverged, ExportUnfaithful.
     """
     task = architectures.task_of(config.architecture, dataset)
     with staging(repository, config.name) as folder:
         say(f"training {config.architecture} on {len(dataset.limited(config.limit).train):,} pictures")
-        trained = train(config, dataset)
+        trained = train(config, dataset, logging)
         say("exporting to SavedModel and ONNX")
         signature = export(trained.model, folder)
         say("comparing both with Keras, each in a process of its own")
@@ -78,11 +79,7 @@ def _labels_path(head: HeadSpec) -> str:
 
 
 def _preprocessing(dataset: Dataset, task: Task) -> tuple[Preprocessing, ...]:
-    height, width, channels = dataset.image_shape
-    return tuple(
-        Preprocessing(input=name, height=height, width=width, channels=1 if channels == 1 else 3)
-        for name in task.inputs
-    )
+    return tuple(dataset.preprocessing(name) for name in task.inputs)
 
 
 def _variants(formats: Sequence[str], accuracy: float) -> tuple[Variant, ...]:
