@@ -22,6 +22,7 @@ from training import configfile, presets
 from training.config import TrainingConfig
 from training.datasets import DATASETS, FILES, Dataset, FileOptions, fashion_mnist, load
 from training.errors import ConfigInvalid, ExportUnfaithful, TrainingDiverged, TrainingError
+from training.fitting.cluster import share
 from training.fitting.runs import Run, open_run
 from training.options import with_settings
 from training.startup import choose_tensorflow, start_tensorflow
@@ -91,15 +92,15 @@ def train(
         typer.echo(f"published {bundle.path}: test accuracy {accuracy:.4f}, {time.monotonic() - began:.0f} s")
 
 
-def _config(
-    dataset: str | None, variant: str | None, file: Path | None, changes: dict[str, Any]
-) -> TrainingConfig:
+def _config(dataset: str | None, variant: str | None, file: Path | None, changes: dict[str, Any]) -> TrainingConfig:
     """The recipe, changed by the file, changed by the flags. Raises ConfigInvalid."""
     values = configfile.read(file) if file else {}
     if isinstance(values, TrainingConfig):
         _refuse_with_python(dataset, variant)
         return dataclasses.replace(values, **changes)
     said = values | changes
+    if said.get("data"):
+        said["data"] = str(Path(said["data"]).absolute())  # a run may go on from elsewhere
     dataset = dataset or values.get("dataset") or (FILES if said.get("data") else None)
     if dataset is None:
         raise ConfigInvalid(f"nothing to train on: name a dataset ({', '.join(DATASETS)}), or give files by --data")
@@ -140,10 +141,18 @@ def _run(config: TrainingConfig | None, where: _Where) -> Bundle | None:
                 return None
         assert config is not None  # noqa: S101 - without a run folder there is no --resume
         choose_tensorflow()
-        pictures = _load(config, where.cache)
-        _say("starting TensorFlow")
-        start_tensorflow()
+        if config.dataset in {FILES, fashion_mnist.NAME}:  # others import TensorFlow themselves, with its chatter
+            pictures = _load(config, where.cache)
+            _start(config)
+        else:
+            _start(config)
+            pictures = _load(config, where.cache)
         return _train(config, pictures, run, where)
+
+
+def _start(config: TrainingConfig) -> None:
+    _say("starting TensorFlow")
+    start_tensorflow(look_for_devices=config.distribute != "workers")
 
 
 def _load(config: TrainingConfig, cache: Path | None) -> Dataset:
@@ -161,12 +170,19 @@ def _load(config: TrainingConfig, cache: Path | None) -> Dataset:
     return load(config.dataset, folder, options=options, cache=cache, say=_say)
 
 
-def _train(config: TrainingConfig, pictures: Dataset, run: Run | None, where: _Where) -> Bundle:
+def _train(config: TrainingConfig, pictures: Dataset, run: Run | None, where: _Where) -> Bundle | None:
+    """Trains and publishes; of several processes the first publishes, the others give None."""
     from training.publish import train_and_publish
-    from training.train import Logging
+    from training.train import Logging, train
 
     logging = Logging(run=run, checkpoint_seconds=where.checkpoint_seconds, tensorboard=where.tensorboard)
+    if not (mine := share(config.distribute)).leads:
+        train(config, pictures, logging)
+        _say(f"worker {mine.number} is done; worker 0 publishes")
+        return None
     repository = run.repository if run else where.repository or Path("models")
+    if run is not None:
+        run.begin()
     bundle = train_and_publish(config, pictures, repository, _say, logging)
     if run is not None:
         run.mark_published(bundle.path)

@@ -63,9 +63,7 @@ class TrainingConfig:
     test_share: float = _knob(
         0.1, doc="Share of the files for the test where the data does not say.", group=DATA, above=0, most=0.4
     )
-    limit: int | None = _knob(
-        None, doc="Train on the first pictures only, to try things out.", group=DATA, least=1
-    )
+    limit: int | None = _knob(None, doc="Train on the first pictures only, to try things out.", group=DATA, least=1)
     architecture: str = _knob(doc="The network.")
     epochs: int = _knob(doc="Times through the training pictures.", least=1)
     batch_size: int = _knob(doc="Pictures a step, over all devices.", least=1)
@@ -82,16 +80,19 @@ class TrainingConfig:
     )
     patience: int = _knob(0, doc="Stop after so many epochs without a better validation loss; 0: never.", least=0)
     average: float = _knob(
-        0.0, doc="Keep the moving average of the weights, with this share of the past a step; 0: don't.", least=0, below=1
+        0.0,
+        doc="Keep the weights' moving average, with this share of the past a step; 0: don't.",
+        least=0,
+        below=1,
     )
     seed: int = _knob(0, doc="The same seed gives the same weights on the same machine.", least=0, below=2**32)
     flip: bool = _knob(False, doc="Mirror half of the pictures left to right.", group=AUGMENTATION)
     shift: int = _knob(0, doc="Move pictures by at most this many pixels.", group=AUGMENTATION, least=0)
     rotate: float = _knob(0.0, doc="Turn pictures by at most so many degrees.", group=AUGMENTATION, least=0, most=180)
     zoom: float = _knob(0.0, doc="Scale pictures by at most this share.", group=AUGMENTATION, least=0, below=1)
-    brightness: float = _knob(0.0, doc="Change the brightness by at most this share.", group=AUGMENTATION, least=0, most=1)
-    contrast: float = _knob(0.0, doc="Change the contrast by at most this share.", group=AUGMENTATION, least=0, most=1)
-    saturation: float = _knob(0.0, doc="Change the colours' strength by at most this share.", group=AUGMENTATION, least=0, most=1)
+    brightness: float = _knob(0.0, doc="Change brightness by at most this share.", group=AUGMENTATION, least=0, most=1)
+    contrast: float = _knob(0.0, doc="Change contrast by at most this share.", group=AUGMENTATION, least=0, most=1)
+    saturation: float = _knob(0.0, doc="Change colours by at most this share.", group=AUGMENTATION, least=0, most=1)
     cutout: int = _knob(0, doc="Grey out a square of this many pixels a side.", group=AUGMENTATION, least=0)
     mixup: float = _knob(
         0.0, doc="Mix each picture with another, by shares from Beta(a, a) of this a.", group=AUGMENTATION, least=0

@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Optional, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -44,8 +44,10 @@ def _parameter(knob: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:
     option = typer.Option(
         spelling, envvar=_ENVIRONMENT.get(knob.name), help=knob.metadata["doc"], rich_help_panel=knob.metadata["group"]
     )
-    kind = Optional[_kind(hint)]  # noqa: UP045 - made at run time
-    return inspect.Parameter(knob.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+    kind: Any = _kind(hint) | None
+    return inspect.Parameter(
+        knob.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )
 
 
 def _kind(hint: Any) -> Any:

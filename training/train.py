@@ -20,9 +20,13 @@ from training import architectures
 from training.config import TrainingConfig
 from training.datasets import Dataset
 from training.errors import RunUnusable, TrainingDiverged
-from training.fitting import batches, devices, rates, steps
+from training.fitting.batches import Feed, ahead, class_weights
+from training.fitting.cluster import share
+from training.fitting.devices import Devices, agree, devices, synchronise
 from training.fitting.progress import Display
+from training.fitting.rates import learning_rates
 from training.fitting.runs import Position, Run
+from training.fitting.steps import Learner, TakeSteps, Tensors, judge, runner
 from training.tasks import FIXED_SEED, Task
 
 CHECKPOINT_SECONDS = 60.0
@@ -57,30 +61,28 @@ class Logging:
 
 @dataclass(slots=True, eq=False)
 class _Fit:
-    """One run on its way."""
+    """One run on its way. `best` are the weights of the best epoch so far."""
 
     config: TrainingConfig
     dataset: Dataset
     task: Task
+    feed: Feed
+    devices: Devices
+    learner: Learner
     logging: Logging
-    devices: devices.Devices
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    averages: list[tf.Variable]
     position: Position = field(default_factory=Position)
     best: Values = field(default_factory=list)
     saved: float = field(default_factory=time.monotonic)
 
     @property
-    def steps(self) -> int:
-        """Steps of an epoch."""
-        examples = len(self.dataset.train)
-        return examples // batches.batch_size_of(self.config, examples)
+    def step(self) -> int:
+        """Steps that are done, over all epochs."""
+        return self.position.epoch * self.feed.steps + self.position.step
 
     @property
     def variables(self) -> "list[keras.Variable | tf.Variable]":
         """All that decides how the run goes on, the states of dropout's random numbers included."""
-        return [*self.model.variables, *self.optimizer.variables, *self.averages]
+        return [*self.learner.model.variables, *self.learner.optimizer.variables, *self.learner.averages]
 
 
 def train(config: TrainingConfig, dataset: Dataset, logging: Logging | None = None) -> Trained:
@@ -92,20 +94,18 @@ def train(config: TrainingConfig, dataset: Dataset, logging: Logging | None = No
     began = time.monotonic()
     fit = _begin(config, dataset.limited(config.limit), logging or Logging())
     _restore(fit)
-    before = fit.position.seconds
-    run = steps.runner(
-        fit.model, fit.optimizer, fit.averages, config, fit.task, _class_weights(fit), fit.devices
-    )
-    forward = tf.function(lambda pictures: fit.model(pictures, training=False), reduce_retracing=True)
-    with Display(config, fit.steps, fit.logging.tensorboard) as display:
+    agree(fit.devices, fit.step)
+    began -= fit.position.seconds
+    run = runner(fit.learner, config, fit.task, _class_weights(fit), fit.devices)
+    forward = tf.function(lambda pictures: fit.learner.model(pictures, training=False), reduce_retracing=True)
+    with Display(config.epochs, fit.feed, fit.logging.tensorboard) as display:
         while fit.position.epoch < config.epochs and not fit.position.stopped:
             display.begin_epoch(fit.position.epoch, fit.position.step)
-            rate = _run_epoch(fit, run, display, began - before)
+            rate = _run_epoch(fit, run, display, began)
             figures = _judge(fit, forward)
             display.end_epoch(fit.position.epoch, figures, rate)
             _end_epoch(fit, figures)
-            fit.position.seconds = time.monotonic() - began + before
-            _save(fit)
+            _save(fit, began)
     return _trained(fit)
 
 
@@ -114,19 +114,25 @@ def _begin(config: TrainingConfig, dataset: Dataset, logging: Logging) -> _Fit:
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     task = architectures.task_of(config.architecture, dataset)
-    machine = devices.devices(config.distribute, batches.batch_size_of(config, len(dataset.train)))
+    feed = Feed(config, dataset.train, task, share(config.distribute))
+    machine = devices(config.distribute, feed.batch_size)
     with machine.strategy.scope():
-        model = _build(config, dataset, task, config.precision)
-        optimizer: keras.optimizers.Optimizer = keras.optimizers.AdamW(
-            config.learning_rate, weight_decay=config.weight_decay
-        )
-        if config.precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        optimizer.build(model.trainable_variables)
-        averages = [tf.Variable(weight.value, trainable=False) for weight in model.weights if config.average]
+        learner = _learner(config, dataset, task)
     if machine.replicas > 1:
-        devices.synchronise(model)
-    return _Fit(config, dataset, task, logging, machine, model, optimizer, averages)
+        synchronise(learner.model)
+    return _Fit(config, dataset, task, feed, machine, learner, logging)
+
+
+def _learner(config: TrainingConfig, dataset: Dataset, task: Task) -> Learner:
+    model = _build(config, dataset, task, config.precision)
+    optimizer: keras.optimizers.Optimizer = keras.optimizers.AdamW(
+        config.learning_rate, weight_decay=config.weight_decay
+    )
+    if config.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    averaged = model.weights if config.average else []
+    return Learner(model, optimizer, [tf.Variable(weight.value, trainable=False) for weight in averaged])
 
 
 def _build(config: TrainingConfig, dataset: Dataset, task: Task, precision: str) -> keras.Model:
@@ -145,64 +151,64 @@ def _build(config: TrainingConfig, dataset: Dataset, task: Task, precision: str)
 def _class_weights(fit: _Fit) -> dict[str, NDArray[np.float32]]:
     if fit.config.class_weights == "none":
         return {}
-    examples = fit.task.examples(fit.dataset.train, FIXED_SEED)
-    return {
-        head.name: batches.class_weights(examples.targets[head.name], len(head.labels)) for head in fit.task.heads
-    }
+    targets = fit.task.examples(fit.dataset.train, FIXED_SEED).targets
+    return {head.name: class_weights(targets[head.name], len(head.labels)) for head in fit.task.heads}
 
 
-def _run_epoch(fit: _Fit, run: steps.Run, display: Display, began: float) -> float:
+def _run_epoch(fit: _Fit, run: TakeSteps, display: Display, began: float) -> float:
     """The rest of the epoch, with a checkpoint now and then; gives its last learning rate."""
-    position, config = fit.position, fit.config
-    planned = rates.learning_rates(config, fit.steps * config.epochs)
-    chunks = batches.chunks(config, fit.dataset.train, fit.task, position.epoch, position.step, fit.devices.share)
-    for chunk in batches.ahead(chunks):
-        first = position.epoch * fit.steps + position.step
-        stepped = run(chunk, planned[first : first + chunk.steps])
-        _refuse_divergence(fit, first, stepped.losses)
+    position = fit.position
+    rates = learning_rates(fit.config, fit.feed.steps * fit.config.epochs)
+    for chunk in ahead(fit.feed.chunks(position.epoch, position.step)):
+        stepped = run(chunk, rates[fit.step : fit.step + chunk.steps])
+        _refuse_divergence(fit, stepped.losses)
         position.step += chunk.steps
         position.loss += float(stepped.losses.sum(dtype=np.float64))
         position.right = {name: position.right.get(name, 0) + count for name, count in stepped.right.items()}
-        position.seconds = time.monotonic() - began
         display.step(position.step, position.loss / position.step)
-        if time.monotonic() - fit.saved >= fit.logging.checkpoint_seconds and position.step < fit.steps:
-            _save(fit)
-    return float(planned[(position.epoch + 1) * fit.steps - 1])
+        if time.monotonic() - fit.saved >= fit.logging.checkpoint_seconds and position.step < fit.feed.steps:
+            _save(fit, began)
+    return float(rates[fit.step - 1])
 
 
-def _refuse_divergence(fit: _Fit, first: int, losses: NDArray[np.float32]) -> None:
+def _refuse_divergence(fit: _Fit, losses: NDArray[np.float32]) -> None:
     lost = np.flatnonzero(~np.isfinite(losses))
     if len(lost):
-        raise TrainingDiverged(_divergence(fit, first + int(lost[0]) + 1, float(losses[lost[0]])))
+        raise _diverged(fit, fit.step + int(lost[0]) + 1, float(losses[lost[0]]))
 
 
-def _divergence(fit: _Fit, step: int, loss: float) -> str:
-    kept = f"; the last good checkpoint is in {fit.logging.run.folder}" if fit.logging.run else ""
-    return (
-        f"the loss became {loss} at step {step}, in epoch {fit.position.epoch + 1} of {fit.config.epochs}, so nothing is "
-        f"published{kept}; lower the learning rate, which is {fit.config.learning_rate}"
+def _diverged(fit: _Fit, step: int, loss: float) -> TrainingDiverged:
+    run = fit.logging.run
+    return TrainingDiverged(
+        f"the loss became {loss} at step {step:,}, in epoch {fit.position.epoch + 1} of {fit.config.epochs}, so "
+        f"nothing is published{f'; the last good checkpoint is in {run.folder}' if run else ''}; "
+        f"lower the learning rate, which is {fit.config.learning_rate}"
     )
 
 
-def _judge(fit: _Fit, forward: Callable[[steps.Tensors], steps.Tensors]) -> dict[str, float]:
-    """The epoch's figures on the training and the validation pictures. Raises TrainingDiverged."""
-    position, split = fit.position, fit.dataset.validation
-    main, *others = (head.name for head in fit.task.heads)
-    names = {main: "accuracy"} | {name: f"{name}_accuracy" for name in others}
-    seen = fit.steps * batches.batch_size_of(fit.config, len(fit.dataset.train))
-    figures = {"loss": position.loss / fit.steps}
-    figures |= {names[head]: count / seen for head, count in position.right.items()}
-    current = _values(fit.model.weights)
-    if fit.averages:
-        _assign(fit.model.weights, _values(fit.averages))
-    judged = steps.judge(fit.model, split, fit.task.examples(split, FIXED_SEED), fit.task, forward)
+def _judge(fit: _Fit, forward: Callable[[Tensors], Tensors]) -> dict[str, float]:
+    """The epoch's figures on the training and the validation pictures; keeps the weights that are the best so far.
+
+    Raises TrainingDiverged.
+    """
+    position, weights = fit.position, fit.learner.model.weights
+    before = _values(weights)
+    if fit.learner.averages:
+        _assign(weights, _values(fit.learner.averages))
+    judged = judge(forward, fit.dataset.validation, fit.task)
     if not math.isfinite(judged["loss"]):
-        raise TrainingDiverged(_divergence(fit, (position.epoch + 1) * fit.steps, judged["loss"]))
+        raise _diverged(fit, fit.step, judged["loss"])
     if judged["loss"] < min(position.history.get("val_loss", ()), default=math.inf):
-        fit.best = _values(fit.model.weights)
-    if fit.averages:
-        _assign(fit.model.weights, current)
-    return figures | {f"val_{names.get(name, name)}": value for name, value in judged.items()}
+        position.best_epoch, fit.best = position.epoch, _values(weights)
+    if fit.learner.averages:
+        _assign(weights, before)
+    seen = fit.feed.steps * fit.feed.batch_size
+    trained = {"loss": position.loss / fit.feed.steps} | {head: count / seen for head, count in position.right.items()}
+    names = {"loss": "loss"} | {head.name: f"{head.name}_accuracy" for head in fit.task.heads}
+    names[fit.task.heads[0].name] = "accuracy"
+    return {names[name]: value for name, value in trained.items()} | {
+        f"val_{names[name]}": value for name, value in judged.items()
+    }
 
 
 def _end_epoch(fit: _Fit, figures: dict[str, float]) -> None:
@@ -210,46 +216,40 @@ def _end_epoch(fit: _Fit, figures: dict[str, float]) -> None:
     position = fit.position
     for name, value in figures.items():
         position.history.setdefault(name, []).append(value)
-    losses = position.history["val_loss"]
-    if losses[-1] == min(losses) and losses.index(losses[-1]) == position.epoch:
-        position.best_epoch = position.epoch
-        if fit.logging.run and not fit.devices.share.number:
-            fit.logging.run.save_best(position.epoch, fit.best)
+    if position.best_epoch == position.epoch and fit.logging.run and fit.devices.share.leads:
+        fit.logging.run.save_best(position.epoch, fit.best)
+    position.stopped = 0 < fit.config.patience <= position.epoch - position.best_epoch
     position.epoch, position.step, position.loss, position.right = position.epoch + 1, 0, 0.0, {}
-    waited = position.epoch - 1 - position.best_epoch
-    position.stopped = 0 < fit.config.patience <= waited
 
 
-def _save(fit: _Fit) -> None:
+def _save(fit: _Fit, began: float) -> None:
     """A checkpoint of what is good; of several processes the first writes it."""
-    if fit.logging.run is None or fit.devices.share.number:
+    fit.position.seconds = time.monotonic() - began
+    if fit.logging.run is None or not fit.devices.share.leads:
         return
     values = _values(fit.variables)
     if not all(np.isfinite(value).all() for value in values):
-        step = fit.position.epoch * fit.steps + fit.position.step
-        raise TrainingDiverged(_divergence(fit, step, math.nan))
+        raise _diverged(fit, fit.step, math.nan)
     fit.logging.run.save(fit.position, values, fit.dataset.digest)
     fit.saved = time.monotonic()
 
 
 def _restore(fit: _Fit) -> None:
     """Goes to where the run folder says, if it says anything."""
-    if fit.logging.run is None or (found := fit.logging.run.load(fit.dataset.digest)) is None:
+    run = fit.logging.run
+    if run is None or (found := run.load(fit.dataset.digest)) is None:
         return
     fit.position, values = found
-    variables = fit.variables
-    if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
-        raise RunUnusable(
-            f"the checkpoint in {fit.logging.run.folder} is of another version of this network; begin another by --run"
-        )
-    _assign(variables, values)
+    if [tuple(variable.shape) for variable in fit.variables] != [value.shape for value in values]:
+        raise RunUnusable(f"the checkpoint in {run.folder} is of another version of this network; begin anew by --run")
+    _assign(fit.variables, values)
     if fit.position.best_epoch >= 0:
-        fit.best = list(fit.logging.run.load_best(fit.position.best_epoch))
+        fit.best = list(run.load_best(fit.position.best_epoch))
 
 
 def _trained(fit: _Fit) -> Trained:
     """The best weights, in a model that computes in float32 on one device whatever it was trained on."""
-    model = fit.model
+    model = fit.learner.model
     if fit.config.precision != "float32" or fit.devices.replicas > 1:
         model = _build(fit.config, fit.dataset, fit.task, "float32")
     _assign(model.weights, fit.best)

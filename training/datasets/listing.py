@@ -29,7 +29,7 @@ _LEAST_CLASSES = 2
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One picture. `split` is None where the hash is to decide; `digest`, hex SHA-256 of the file, where not known yet."""
+    """One picture. `split` is None where the hash decides; `digest`, hex SHA-256 of the file, "" until it is known."""
 
     path: Path
     label: str

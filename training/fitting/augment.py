@@ -23,7 +23,11 @@ def draw(config: TrainingConfig, count: int, shape: tuple[int, int, int], random
         draws["flip"] = random.random(count) < 0.5  # noqa: PLR2004
     if config.shift or config.rotate or config.zoom:
         draws["affine"] = _affine(config, count, shape, random)
-    for name, most in (("brightness", config.brightness), ("contrast", config.contrast), ("saturation", config.saturation)):
+    for name, most in (
+        ("brightness", config.brightness),
+        ("contrast", config.contrast),
+        ("saturation", config.saturation),
+    ):
         if most:
             draws[name] = random.uniform(-most, most, count).astype(np.float32)
     if config.cutout:
@@ -34,7 +38,7 @@ def draw(config: TrainingConfig, count: int, shape: tuple[int, int, int], random
 def _affine(
     config: TrainingConfig, count: int, shape: tuple[int, int, int], random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Turned and scaled about the centre, then moved by whole pixels; from a pixel given to the one it is taken from."""
+    """Turned and scaled about the centre, moved by whole pixels: from a pixel given to the one it is taken from."""
     centre = (np.array([shape[1], shape[0]]) - 1) / 2
     angle = np.deg2rad(random.uniform(-config.rotate, config.rotate, count))
     scale = 1 + random.uniform(-config.zoom, config.zoom, count)
@@ -46,15 +50,15 @@ def _affine(
     return np.concatenate([rows, np.zeros((count, _AFFINE_VALUES - rows.shape[1]))], axis=1).astype(np.float32)
 
 
-def draw_mixing(config: TrainingConfig, count: int, random: np.random.Generator) -> NDArray[np.float32] | None:
-    """How much of itself each example keeps, at least half, float32 [count]; None where nothing is mixed.
+def draw_mixing(config: TrainingConfig, count: int, random: np.random.Generator) -> Draws:
+    """As "kept" how much of itself each example keeps, at least half, float32 [count]; nothing where none is mixed.
 
     Zhang and others, "mixup: Beyond Empirical Risk Minimization", 2018.
     """
     if not config.mixup:
-        return None
+        return {}
     kept = random.beta(config.mixup, config.mixup, count)
-    return np.maximum(kept, 1 - kept).astype(np.float32)
+    return {"kept": np.maximum(kept, 1 - kept).astype(np.float32)}
 
 
 def apply(pictures: tf.Tensor, draws: dict[str, tf.Tensor], cutout: int) -> tf.Tensor:

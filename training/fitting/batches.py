@@ -15,20 +15,13 @@ from numpy.typing import NDArray
 from training.config import TrainingConfig
 from training.datasets import Split
 from training.fitting import augment
+from training.fitting.cluster import Share
 from training.tasks import Examples, Task
 
 _STEPS = 20
 _BYTES = 64 * 2**20
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Share:
-    """Which part of every batch this process takes: all of it, unless there are several."""
-
-    number: int = 0
-    of: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,56 +36,61 @@ class Chunk:
     tensors: dict[str, Any]
 
 
-def chunks(
-    config: TrainingConfig, split: Split, task: Task, epoch: int, first: int, share: Share
-) -> Iterator[Chunk]:
-    """The chunks of an epoch from step `first` on. Examples that do not fill a batch wait for another epoch."""
-    examples = task.examples(split, _seed(config.seed, epoch))
-    order = np.random.default_rng([config.seed, epoch]).permutation(len(examples))
-    batch_size = batch_size_of(config, len(examples))
-    steps = len(examples) // batch_size
-    shape = split.images.shape[1:]
-    together = steps_together(batch_size, shape, len(task.inputs))
-    for start in range(first, steps, together):
-        numbers = range(start, min(start + together, steps))
-        rows = order[numbers.start * batch_size : numbers.stop * batch_size].reshape(len(numbers), batch_size)
-        mine = slice(share.number, None, share.of)
-        yield Chunk(len(numbers), _tensors(config, split, examples[rows[:, mine]], task, epoch, numbers, mine, batch_size))
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """The training examples of a run, epoch by epoch, each time in another order."""
+
+    config: TrainingConfig
+    split: Split
+    task: Task
+    share: Share = Share()
+
+    @property
+    def batch_size(self) -> int:
+        """Examples a step: as configured, or all where there are fewer."""
+        return min(self.config.batch_size, len(self.split))
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch. Examples that do not fill a batch wait for another epoch."""
+        return len(self.split) // self.batch_size
+
+    def chunks(self, epoch: int, first: int) -> Iterator[Chunk]:
+        """An epoch from its step `first` on."""
+        examples = self.task.examples(self.split, _seed(self.config.seed, epoch))
+        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(examples))
+        together = steps_together(self.batch_size, self.split.images.shape[1:], len(self.task.inputs))
+        for start in range(first, self.steps, together):
+            numbers = range(start, min(start + together, self.steps))
+            rows = order[numbers.start * self.batch_size : numbers.stop * self.batch_size]
+            mine = rows.reshape(len(numbers), self.batch_size)[:, self.share.number :: self.share.of]
+            yield Chunk(len(numbers), self._tensors(examples[mine], epoch, numbers))
+
+    def _tensors(self, examples: Examples, epoch: int, numbers: range) -> dict[str, Any]:
+        pictures = {name: self.split.images[examples.inputs[name]] for name in self.task.inputs}
+        return {"pictures": pictures, "targets": examples.targets} | self._drawn(epoch, numbers)
+
+    def _drawn(self, epoch: int, numbers: range) -> dict[str, Any]:
+        """What is drawn for every example: for whole batches, so that it does not depend on who takes which part."""
+        steps = []
+        for number in numbers:
+            random = np.random.default_rng([self.config.seed, epoch, number, 1])
+            draws = {
+                name: augment.draw(self.config, self.batch_size, self.split.images.shape[1:], random)
+                for name in self.task.inputs
+            }
+            steps.append({"draws": draws} | augment.draw_mixing(self.config, self.batch_size, random))
+        return _stacked(steps, slice(self.share.number, None, self.share.of))
 
 
-def _tensors(
-    config: TrainingConfig,
-    split: Split,
-    examples: Examples,
-    task: Task,
-    epoch: int,
-    numbers: range,
-    mine: slice,
-    batch_size: int,
-) -> dict[str, Any]:
-    shape = split.images.shape[1:]
-    pictures = {name: split.images[examples.inputs[name]] for name in task.inputs}
-    draws: list[dict[str, augment.Draws]] = []
-    kept = []
-    for number in numbers:
-        random = np.random.default_rng([config.seed, epoch, number, 1])
-        draws.append({name: augment.draw(config, batch_size, shape, random) for name in task.inputs})
-        kept.append(augment.draw_mixing(config, batch_size, random))
-    tensors: dict[str, Any] = {
-        "pictures": pictures,
-        "targets": examples.targets,
-        "draws": {
-            name: {kind: np.stack([one[name][kind][mine] for one in draws]) for kind in draws[0][name]}
-            for name in task.inputs
-        },
+def _stacked(steps: list[dict[str, Any]], mine: slice) -> dict[str, Any]:
+    """The same structure with the steps as the first dimension of every array."""
+    return {
+        name: _stacked([step[name] for step in steps], mine)
+        if isinstance(value, dict)
+        else np.stack([step[name][mine] for step in steps])
+        for name, value in steps[0].items()
     }
-    mixed = [one[mine] for one in kept if one is not None]
-    return tensors | ({"kept": np.stack(mixed)} if mixed else {})
-
-
-def batch_size_of(config: TrainingConfig, examples: int) -> int:
-    """The configured batch, or all examples where there are fewer."""
-    return min(config.batch_size, examples)
 
 
 def steps_together(batch_size: int, shape: tuple[int, ...], inputs: int) -> int:
@@ -114,7 +112,8 @@ def class_weights(targets: NDArray[np.int64], labels: int) -> NDArray[np.float32
     """For each label the weight with which all labels count the same and the mean over the examples is 1, float32."""
     counts = np.bincount(targets, minlength=labels)
     there = np.count_nonzero(counts)
-    return (np.divide(len(targets), there * counts, out=np.zeros(labels), where=counts > 0)).astype(np.float32)
+    weights = np.divide(len(targets), there * counts, out=np.zeros(labels), where=counts > 0)
+    return np.asarray(weights, np.float32)
 
 
 def _seed(seed: int, epoch: int) -> int:

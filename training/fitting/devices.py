@@ -4,15 +4,14 @@
 gathers its own share of every batch; the first of them keeps the run folder and publishes. Called by `training.train`.
 """
 
-import json
-import os
 from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
-from training.errors import ConfigInvalid
-from training.fitting.batches import Share
+from training.errors import ConfigInvalid, RunUnusable
+from training.fitting.cluster import Share, share
+from training.startup import held_back_stderr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +37,9 @@ def devices(distribute: str, batch_size: int) -> Devices:
     if distribute == "mirrored":
         found = Devices(tf.distribute.MirroredStrategy(_local()), Share())
     elif distribute == "workers":
-        found = _workers()
+        mine = share(distribute)
+        with held_back_stderr():
+            found = Devices(tf.distribute.MultiWorkerMirroredStrategy(), mine)
     else:
         found = Devices(tf.distribute.get_strategy(), Share())
     if batch_size % found.replicas:
@@ -52,16 +53,20 @@ def _local() -> list[str]:
     return [device.name for device in there]
 
 
-def _workers() -> Devices:
-    try:
-        cluster = json.loads(os.environ["TF_CONFIG"])
-        count, number = len(cluster["cluster"]["worker"]), int(cluster["task"]["index"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigInvalid(
-            'distribute is workers, which needs TF_CONFIG, such as {"cluster": {"worker": ["host1:9000", "host2:9000"]}, '
-            '"task": {"type": "worker", "index": 0}}, with another index in every process'
-        ) from error
-    return Devices(tf.distribute.MultiWorkerMirroredStrategy(), Share(number, count))
+def agree(machine: Devices, steps: int) -> None:
+    """Makes sure that all processes go on from the same step. Raises RunUnusable in each of them where they do not."""
+    if machine.share.of == 1:
+        return
+
+    def summed() -> tf.Tensor:
+        here = tf.constant([steps, steps**2], tf.float64)
+        return machine.strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", here))
+
+    total, squares = machine.strategy.experimental_local_results(tf.function(summed)())[0].numpy()
+    if total * total != machine.replicas * squares:
+        raise RunUnusable(
+            f"the processes do not all begin at step {steps:,} as this one does; give them one shared folder by --run"
+        )
 
 
 def synchronise(model: keras.Model) -> None:

@@ -7,21 +7,21 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 import tensorflow as tf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.config import TrainingConfig
+from training.fitting.batches import Feed
 
 
 class Display:
     """Tells how a run goes. A context manager: the bar is taken away at its end, whatever ends it."""
 
-    def __init__(self, config: TrainingConfig, steps: int, tensorboard: Path | None) -> None:
-        """`steps` are those of one epoch. `tensorboard` is the folder for its event files."""
-        self._config = config
-        self._steps = steps
+    def __init__(self, epochs: int, feed: Feed, tensorboard: Path | None) -> None:
+        """`tensorboard` is the folder for its event files."""
+        self._epochs = epochs
+        self._feed = feed
         self._writer = tf.summary.create_file_writer(str(tensorboard)) if tensorboard else None
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -32,15 +32,15 @@ class Display:
             transient=True,
             disable=not sys.stdout.isatty(),
         )
-        self._task = self._bar.add_task("", total=steps, loss=0.0)
+        self._task = self._bar.add_task("", total=feed.steps, loss=0.0)
         self._began = time.monotonic()
         self._first_step = 0
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
         if self._writer is not None:
             self._writer.close()
@@ -48,7 +48,7 @@ class Display:
     def begin_epoch(self, epoch: int, step: int) -> None:
         """An epoch, counted from 0, begins or goes on at `step`."""
         self._began, self._first_step = time.monotonic(), step
-        self._bar.update(self._task, description=f"epoch {epoch + 1}/{self._config.epochs}", completed=step)
+        self._bar.update(self._task, description=f"epoch {epoch + 1}/{self._epochs}", completed=step)
 
     def step(self, step: int, loss: float) -> None:
         """So many steps of the epoch are done, with this mean loss."""
@@ -57,10 +57,10 @@ class Display:
     def end_epoch(self, epoch: int, figures: Mapping[str, float], rate: float) -> None:
         """An epoch, counted from 0, is done and judged. `rate` is its last learning rate."""
         seconds = time.monotonic() - self._began
-        pictures = (self._steps - self._first_step) * self._config.batch_size
+        pictures = (self._feed.steps - self._first_step) * self._feed.batch_size
         told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self._bar.console.print(
-            f"Epoch {epoch + 1}/{self._config.epochs}: {told} ({seconds:.1f} s, {pictures / seconds:,.0f} pictures/s)",
+            f"Epoch {epoch + 1}/{self._epochs}: {told} ({seconds:.1f} s, {pictures / seconds:,.0f} pictures/s)",
             highlight=False,
             soft_wrap=True,
         )

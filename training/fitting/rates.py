@@ -18,11 +18,10 @@ def learning_rates(config: TrainingConfig, steps: int) -> NDArray[np.float32]:
     step = np.arange(steps)
     warmup = int(steps * config.warmup)
     done = (step - warmup) / max(steps - warmup, 1)
+    share: NDArray[np.float64] = np.ones(steps)
     if config.schedule == "cosine":
         share = _LAST + (1 - _LAST) * (1 + np.cos(np.pi * done)) / 2
     elif config.schedule == "step":
-        share = 0.1 ** np.searchsorted(_STEPS_DOWN, step / steps, side="right")
-    else:
-        share = np.ones(steps)
+        share = np.power(0.1, np.searchsorted(_STEPS_DOWN, step / steps, side="right"))
     rising = _FIRST + (1 - _FIRST) * step / max(warmup, 1)
     return np.asarray(config.learning_rate * np.where(step < warmup, rising, share), np.float32)

@@ -16,7 +16,7 @@ import fcntl
 import io
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from training.atomic import replacing, write_atomically
 from training.config import TrainingConfig
 from training.errors import ConfigInvalid, RunUnusable
+from training.fitting.cluster import share
 
 Arrays = Sequence[NDArray[np.generic]]
 
@@ -58,6 +59,12 @@ class Run:
     folder: Path
     config: TrainingConfig
     repository: Path
+
+    def begin(self) -> None:
+        """Writes down what the run is begun with, once everything is there that it needs. Raises RunUnusable."""
+        about = {"config": dataclasses.asdict(self.config), "repository": str(self.repository.absolute())}
+        with _writing(self.folder):
+            write_atomically(self.folder / _RUN, json.dumps(about, indent=2).encode() + b"\n")
 
     def load(self, data_digest: str) -> tuple[Position, Arrays] | None:
         """Where the run stands, with all variables' values; None before its first checkpoint.
@@ -108,7 +115,7 @@ class Run:
 
 @contextmanager
 def open_run(folder: Path, config: TrainingConfig | None, repository: Path | None) -> Iterator[Run]:
-    """The run in `folder`, begun now or before, locked until the block ends.
+    """The run in `folder`, begun now or before, locked until the block ends by the process that leads.
 
     Without `config` it must have been begun; with one it must have been begun with the same. `repository` is where it
     publishes, by default where it was to at its beginning. Raises ConfigInvalid, RunUnusable.
@@ -121,12 +128,8 @@ def open_run(folder: Path, config: TrainingConfig | None, repository: Path | Non
     config = config or (begun[0] if begun else None)
     repository = repository or (begun[1] if begun else None) or Path("models")
     assert config is not None  # noqa: S101 - said above
-    with _locked(folder):
-        run = Run(folder, config, repository)
-        about = {"config": dataclasses.asdict(config), "repository": str(repository.absolute())}
-        with _writing(folder):
-            write_atomically(folder / _RUN, json.dumps(about, indent=2).encode() + b"\n")
-        yield run
+    with _locked(folder) if share(config.distribute).leads else nullcontext():
+        yield Run(folder, config, repository)
 
 
 def _begun(folder: Path) -> tuple[TrainingConfig, Path] | None:

@@ -19,7 +19,7 @@ from training.datasets import Split
 from training.fitting import augment
 from training.fitting.batches import Chunk
 from training.fitting.devices import Devices
-from training.tasks import Examples, HeadSpec, Task
+from training.tasks import FIXED_SEED, HeadSpec, Task
 
 _JUDGED_TOGETHER = 500
 _LEAST_PROBABILITY = 1e-7
@@ -36,22 +36,21 @@ class Stepped:
     right: dict[str, int]
 
 
-Run = Callable[[Chunk, NDArray[np.float32]], Stepped]
+@dataclass(frozen=True, slots=True, eq=False)
+class Learner:
+    """What changes in training. `averages` are the moving averages of the model's weights, or empty."""
+
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    averages: list[tf.Variable]
 
 
-def runner(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    averages: list[tf.Variable],
-    config: TrainingConfig,
-    task: Task,
-    class_weights: Weights,
-    devices: Devices,
-) -> Run:
-    """A function that trains on a chunk with one learning rate a step.
+TakeSteps = Callable[[Chunk, NDArray[np.float32]], Stepped]
 
-    `averages` are the moving averages of the model's weights, or empty. `class_weights` are by head, float32 [labels].
-    """
+
+def runner(learner: Learner, config: TrainingConfig, task: Task, class_weights: Weights, devices: Devices) -> TakeSteps:
+    """Trains on a chunk with one learning rate a step. `class_weights` are by head, float32 [labels]."""
+    model, optimizer = learner.model, learner.optimizer
 
     def on_replica(batch: Tensors, batch_size: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
         batch = _own_part(batch, devices.here)
@@ -79,16 +78,16 @@ def runner(
             loss, correct = devices.strategy.run(on_replica, args=(batch, batch_size))
             losses = losses.write(number, devices.strategy.reduce("SUM", loss, axis=None))
             right = {name: right[name] + devices.strategy.reduce("SUM", correct[name], axis=None) for name in right}
-            _follow(averages, model.weights, optimizer.iterations, config.average)
+            _follow(learner, config.average)
         return losses.stack(), right
 
     compiled = tf.function(steps, reduce_retracing=True, jit_compile=False)
 
-    def run(chunk: Chunk, rates: NDArray[np.float32]) -> Stepped:
+    def take_steps(chunk: Chunk, rates: NDArray[np.float32]) -> Stepped:
         losses, right = compiled(tf.nest.map_structure(tf.constant, chunk.tensors), tf.constant(rates))
         return Stepped(losses.numpy(), {name: int(count) for name, count in right.items()})
 
-    return run
+    return take_steps
 
 
 def _own_part(batch: Tensors, here: int) -> Tensors:
@@ -96,10 +95,11 @@ def _own_part(batch: Tensors, here: int) -> Tensors:
     if here == 1:
         return batch
     number = tf.distribute.get_replica_context().replica_id_in_sync_group % here
-    return tf.nest.map_structure(lambda tensor: tensor[number::here], batch)
+    mine: Tensors = tf.nest.map_structure(lambda tensor: tensor[number::here], batch)
+    return mine
 
 
-def _augmented(batch: Tensors, cutout: int) -> dict[str, tf.Tensor]:
+def _augmented(batch: Tensors, cutout: int) -> Tensors:
     pictures = {name: augment.apply(images, batch["draws"][name], cutout) for name, images in batch["pictures"].items()}
     if "kept" in batch:
         pictures = {name: augment.mix(images, batch["kept"]) for name, images in pictures.items()}
@@ -125,21 +125,21 @@ def _right(answers: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(tf.argmax(answers, axis=1) == targets, tf.int32))
 
 
-def _follow(
-    averages: list[tf.Variable], weights: list[keras.Variable], iterations: tf.Tensor, most: float
-) -> None:
+def _follow(learner: Learner, most: float) -> None:
     """Moves the averages a step towards the weights; at first in larger steps, so that the beginning is forgotten."""
-    if averages:
-        done = tf.cast(iterations, tf.float32)
+    if learner.averages:
+        done = tf.cast(learner.optimizer.iterations, tf.float32)
         past = tf.minimum(tf.constant(most, tf.float32), (1 + done) / (10 + done))
-        for average, weight in zip(averages, weights, strict=True):
+        for average, weight in zip(learner.averages, learner.model.weights, strict=True):
             average.assign(past * average + (1 - past) * tf.cast(weight.value, tf.float32))
 
 
-def judge(
-    model: keras.Model, split: Split, examples: Examples, task: Task, forward: Callable[[Tensors], Tensors]
-) -> dict[str, float]:
-    """The mean loss over the heads' sum, and each head's accuracy, on a whole split."""
+def judge(forward: Callable[[Tensors], Tensors], split: Split, task: Task) -> dict[str, float]:
+    """The examples' mean loss, summed over the heads, and each head's accuracy, on a whole split.
+
+    `forward` gives the answers by output to pictures by input.
+    """
+    examples = task.examples(split, FIXED_SEED)
     loss, right = 0.0, {head.name: 0 for head in task.heads}
     for start in range(0, len(examples), _JUDGED_TOGETHER):
         some = examples[start : start + _JUDGED_TOGETHER]
