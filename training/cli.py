@@ -156,18 +156,13 @@ def _start(config: TrainingConfig) -> None:
 
 
 def _load(config: TrainingConfig, cache: Path | None) -> Dataset:
-    options = FileOptions(
-        height=config.height,
-        width=config.width,
-        channels=config.channels,
-        resize=config.resize,
-        kernel=config.kernel,
-        bad_pictures=config.bad_pictures,
-        validation_share=config.validation_share,
-        test_share=config.test_share,
-    )
     folder = Path(config.data) if config.data else None
-    return load(config.dataset, folder, options=options, cache=cache, say=_say)
+    return load(config.dataset, folder, options=file_options(config), cache=cache, say=_say)
+
+
+def file_options(config: TrainingConfig) -> FileOptions:
+    """How the configuration wants picture files to be read."""
+    return FileOptions(**{knob.name: getattr(config, knob.name) for knob in dataclasses.fields(FileOptions)})
 
 
 def _train(config: TrainingConfig, pictures: Dataset, run: Run | None, where: _Where) -> Bundle | None:

@@ -33,8 +33,8 @@ def train_and_publish(
 ) -> Bundle:
     """Trains, exports, proves and measures a model and publishes it as the next version of `config.name`.
 
-    `say` is told what comes next, one sentence a step; `logging` is where training leaves traces. Raises
-    ConfigInvalid and PublishError (for a repository that can't be written) before any training, TrainingDiverged, RunUnusable,
+    `say` is told what comes next, one sentence a step; `logging` is where training leaves traces. Raises ConfigInvalid
+    and PublishError (for a repository that can't be written) before any training, TrainingDiverged, RunUnusable,
     ExportUnfaithful.
     """
     task = architectures.task_of(config.architecture, dataset)

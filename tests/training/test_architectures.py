@@ -3,8 +3,8 @@ import pytest
 
 from training import architectures
 from training.architectures import ARCHITECTURES, sequential
-from training.config import PRESETS
 from training.errors import ConfigInvalid
+from training.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

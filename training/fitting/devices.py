@@ -59,10 +59,10 @@ def agree(machine: Devices, steps: int) -> None:
         return
 
     def summed() -> tf.Tensor:
-        here = tf.constant([steps, steps**2], tf.float64)
-        return machine.strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", here))
+        everywhere = machine.strategy.run(lambda: tf.constant([steps, steps**2], tf.float64))
+        return machine.strategy.reduce("SUM", everywhere, axis=None)
 
-    total, squares = machine.strategy.experimental_local_results(tf.function(summed)())[0].numpy()
+    total, squares = tf.function(summed)().numpy()
     if total * total != machine.replicas * squares:
         raise RunUnusable(
             f"the processes do not all begin at step {steps:,} as this one does; give them one shared folder by --run"

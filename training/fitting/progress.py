@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from training.fitting.batches import Feed
 
+_DATA_CLASS_SCALAR = 1  # of TensorFlow's summary.proto
+
 
 class Display:
     """Tells how a run goes. A context manager: the bar is taken away at its end, whatever ends it."""
@@ -67,5 +69,11 @@ class Display:
         if self._writer is not None:
             with self._writer.as_default(step=epoch + 1):
                 for name, value in {**figures, "learning_rate": rate}.items():
-                    tf.summary.scalar(name, value)
+                    tf.summary.write(name, tf.constant(value, tf.float32), metadata=_scalar())
             self._writer.flush()
+
+
+def _scalar() -> tf.compat.v1.SummaryMetadata:
+    """What makes TensorBoard draw a curve. `tf.summary.scalar` says the same, but only where it is installed."""
+    kind = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+    return tf.compat.v1.SummaryMetadata(plugin_data=kind, data_class=_DATA_CLASS_SCALAR)
