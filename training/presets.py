@@ -18,7 +18,7 @@ def _fashion_mnist() -> TrainingConfig:
     """Ten kinds of clothing, 28x28 grey: `convoy train fashion_mnist`."""
     return TrainingConfig(
         dataset=fashion_mnist.NAME,
-        architecture="sequential",
+        architecture="accurate",
         name=fashion_mnist.NAME,
         epochs=15,
         batch_size=128,
@@ -67,7 +67,7 @@ def _pictures() -> TrainingConfig:
     """Pictures in colour, of any size: `convoy train --data FOLDER`."""
     return TrainingConfig(
         dataset=FILES,
-        architecture="sequential",
+        architecture="accurate",
         name=_PICTURES,
         epochs=30,
         batch_size=64,

@@ -140,7 +140,15 @@ def _build(config: TrainingConfig, dataset: Dataset, task: Task, precision: str)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        model = architectures.build(config.architecture, dataset.image_shape, task.classes, config.dropout)
+        model = architectures.build(
+            config.architecture,
+            dataset.image_shape,
+            task.classes,
+            config.dropout,
+            backbone=config.backbone,
+            weights=config.weights,
+            fine_tune=config.fine_tune,
+        )
     finally:
         keras.config.set_dtype_policy(before)
     for head in task.heads:
