@@ -127,6 +127,7 @@ def start_training(data, repository):
     # Ctrl-C is ignored where the tests themselves were started in the background; the child must not inherit that.
     command = "import signal, convoy; signal.signal(signal.SIGINT, signal.default_int_handler); convoy.main()"
     arguments = ["train", "fashion_mnist", "--preset", "quick", "--data", data, "--repository", str(repository)]
+    arguments += ["--limit", "2000", "--epochs", "1000"]
     return subprocess.Popen(
         [sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
