@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import photos
@@ -97,6 +98,16 @@ def test_what_a_killed_run_left_is_not_taken_for_pixels(folder, tmp_path):
     assert any("decoded" in sentence for sentence in said)
     assert (good.train.images == again.train.images).all()
     assert pixels.read_bytes() == content
+    assert not list((tmp_path / "pixels").glob("*.part"))
+
+
+def test_runs_that_want_the_same_pixels_make_them_once(folder, tmp_path):
+    with ThreadPoolExecutor(4) as runs:
+        found = list(runs.map(lambda _: read(folder, tmp_path), range(4)))
+    assert sum("decoded" in sentence for _, said in found for sentence in said) == 1
+    good, _ = read(folder, tmp_path)
+    assert all((dataset.train.images == good.train.images).all() for dataset, _ in found)
+    assert good.train.images.any()
     assert not list((tmp_path / "pixels").glob("*.part"))
 
 

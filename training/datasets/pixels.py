@@ -53,7 +53,9 @@ def decoded(pictures: Sequence[Listed], spec: Preprocessing, cache: Path, say: C
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             with _alone(path.with_suffix(".part")) as part:
-                if not path.exists():
+                if path.exists():  # another process has made it meanwhile
+                    Path(part.name).unlink(missing_ok=True)
+                else:
                     _fill(part, path, pictures, spec, say)
         return _open(path, len(pictures), spec)
     except OSError as error:
@@ -74,10 +76,9 @@ def _size(pictures: Sequence[Listed], spec: Preprocessing) -> int:
 
 @contextmanager
 def _alone(part: Path) -> Iterator[IO[bytes]]:
-    """The unfinished file, emptied, while no other process has it. A killed process lets go of it."""
+    """The unfinished file, while no other process has it. A killed process lets go of it."""
     with part.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
         yield file
 
 
@@ -87,6 +88,7 @@ def _fill(
     if shutil.disk_usage(path.parent).free < _size(pictures, spec):
         raise OSError("there is not enough room")
     began = time.monotonic()
+    part.truncate(0)  # of what a killed run has left
     bad = {}
     threads = os.cpu_count() or 1
     for position, result in enumerate(_in_order(pictures, spec, threads)):
