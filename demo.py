@@ -75,7 +75,9 @@ def step(text: str) -> None:
 
 def train(repository: Path) -> None:
     """Trains and publishes in a process of its own, as a user would."""
-    subprocess.run([program("convoy"), "train", MODEL, "--repository", str(repository)], check=True)
+    subprocess.run(
+        [program("convoy"), "train", MODEL, "--preset", "quick", "--repository", str(repository)], check=True
+    )
 
 
 @contextmanager

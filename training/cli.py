@@ -1,15 +1,16 @@
-"""`convoy train`: from a dataset's name to a published version.
+"""`convoy train`: from a dataset's name, or from pictures in files, to a published version.
 
 Exit code 2 for a mistake, 1 for a run that can't be published, each with one sentence. A run that is stopped, by Ctrl-C
-or by SIGTERM, leaves nothing behind. Options come from the command line or from the environment.
+or by SIGTERM, leaves nothing in the repository, and in its run folder all that it needs to go on.
 """
 
 import dataclasses
+import re
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,75 +18,170 @@ import typer
 
 from bundle.errors import BundleError
 from bundle.store import Bundle
-from training.config import PRESETS, preset
-from training.datasets import load
-from training.errors import ExportUnfaithful, TrainingDiverged, TrainingError
+from training import configfile, presets
+from training.config import TrainingConfig
+from training.datasets import DATASETS, FILES, Dataset, FileOptions, fashion_mnist, load
+from training.errors import ConfigInvalid, ExportUnfaithful, TrainingDiverged, TrainingError
+from training.fitting.cluster import share
+from training.fitting.runs import Run, open_run
+from training.options import with_settings
 from training.startup import choose_tensorflow, start_tensorflow
 
+_CHECKPOINT_SECONDS = 60.0
 
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Where:
+    """What does not change the result: the folders of a run."""
+
+    repository: Path | None
+    run: Path | None
+    checkpoint_seconds: float
+    tensorboard: Path | None
+    cache: Path | None
+
+
+@with_settings
 def train(
-    dataset: Annotated[str, typer.Argument(help=f"What to train on: {', '.join(PRESETS)}.")],
+    dataset: Annotated[
+        str | None, typer.Argument(help=f"What to train on: {', '.join(DATASETS)}; files where only --data is given.")
+    ] = None,
     *,
-    repository: Annotated[Path, typer.Option(help="Where the version is published.")] = Path("models"),
-    name: Annotated[str | None, typer.Option(help="The model's name; else the dataset's.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(envvar="CONVOY_DATA", help="Folder with the dataset's files; else they are fetched.")
+    preset: Annotated[str | None, typer.Option(help="A variant of the recipe: quick, or long for accuracy.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of settings, or Python file with a TrainingConfig `config`.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Times through the training pictures.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The schedule's peak.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same weights on the same machine.")] = None,
-    explain: Annotated[
-        bool | None, typer.Option("--explain", help="Publish class-activation maps, for Classify with explain.")
+    repository: Annotated[
+        Path | None, typer.Option(help="Where the version is published.", show_default="models")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Train on the first pictures only, to try things out.")] = None,
-    int8: Annotated[
-        bool | None, typer.Option("--int8/--no-int8", help="Add an int8 variant if it is as good; on by default.")
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of checkpoints: the same command goes on where it was ended.")
     ] = None,
-    calibrate: Annotated[
-        bool | None, typer.Option("--calibrate/--no-calibrate", help="Fit a temperature; on by default.")
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder, as it was begun.")] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="Time between two checkpoints within an epoch.", min=0)
+    ] = _CHECKPOINT_SECONDS,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's events.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(envvar="CONVOY_CACHE", help="Folder for fetched and decoded pictures.")
     ] = None,
-    abstain_precision: Annotated[
-        float | None, typer.Option(help="Share of answers that shall be right, such as 0.99; others are unsure.")
-    ] = None,
+    changes: dict[str, Any],
 ) -> None:
     """Train a model, prove its export and publish it."""
-    changes = {
-        "name": name,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "limit": limit,
-        "explain": explain,
-        "int8": int8,
-        "calibrate": calibrate,
-        "abstain_precision": abstain_precision,
-    }
+    where = _Where(
+        repository=repository,
+        run=resume or run,
+        checkpoint_seconds=checkpoint_seconds,
+        tensorboard=tensorboard,
+        cache=cache,
+    )
     began = time.monotonic()
     try:
+        if resume is None:
+            chosen = _config(dataset, preset, config, changes)
+        else:
+            _refuse_more(dataset, preset, config, run, changes)
+            chosen = None
         with cleaned_up_on_sigterm():
-            bundle = _run(
-                dataset, {key: value for key, value in changes.items() if value is not None}, data, repository
-            )
+            bundle = _run(chosen, where)
     except (TrainingError, BundleError) as error:
         typer.echo(f"convoy train: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, TrainingDiverged | ExportUnfaithful) else 2) from error
-    accuracy = bundle.manifest.metrics["test_accuracy"]
-    typer.echo(f"published {bundle.path}: test accuracy {accuracy:.4f}, {time.monotonic() - began:.0f} s")
+    if bundle is not None:
+        accuracy = bundle.manifest.metrics["test_accuracy"]
+        typer.echo(f"published {bundle.path}: test accuracy {accuracy:.4f}, {time.monotonic() - began:.0f} s")
 
 
-def _run(dataset: str, changes: dict[str, Any], data: Path | None, repository: Path) -> Bundle:
+def _config(dataset: str | None, variant: str | None, file: Path | None, changes: dict[str, Any]) -> TrainingConfig:
+    """The recipe, changed by the file, changed by the flags. Raises ConfigInvalid."""
+    values = configfile.read(file) if file else {}
+    if isinstance(values, TrainingConfig):
+        _refuse_with_python(dataset, variant)
+        return dataclasses.replace(values, **changes)
+    said = values | changes
+    if said.get("data"):
+        said["data"] = str(Path(said["data"]).absolute())  # a run may go on from elsewhere
+    dataset = dataset or values.get("dataset") or (FILES if said.get("data") else None)
+    if dataset is None:
+        raise ConfigInvalid(f"nothing to train on: name a dataset ({', '.join(DATASETS)}), or give files by --data")
+    base = presets.preset(dataset, variant or values.get(configfile.PRESET))
+    said = {name: value for name, value in said.items() if name not in {configfile.PRESET, "dataset"}}
+    if "name" not in said and dataset != fashion_mnist.NAME:
+        said["name"] = _model_name(dataset, said.get("data"))
+    return dataclasses.replace(base, **said)
+
+
+def _model_name(dataset: str, data: str | None) -> str:
+    """What the data is called, in the characters that a model's name may have."""
+    name = Path(data).resolve().stem if dataset == FILES and data else dataset.partition(":")[2]
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "model"
+
+
+def _refuse_with_python(dataset: str | None, variant: str | None) -> None:
+    if dataset or variant:
+        raise ConfigInvalid("a Python --config says everything; leave out the dataset and --preset")
+
+
+def _refuse_more(
+    dataset: str | None, variant: str | None, file: Path | None, run: Path | None, changes: dict[str, Any]
+) -> None:
+    changes = {name: value for name, value in changes.items() if name != "data"}  # may come from the environment
+    if dataset or variant or file or run or changes:
+        raise ConfigInvalid("--resume goes on with what the run was begun with; leave out the dataset and all settings")
+
+
+def _run(config: TrainingConfig | None, where: _Where) -> Bundle | None:
     """The heavy libraries are imported last, so that a mistake in the configuration is said at once."""
-    config = dataclasses.replace(preset(dataset), **changes)
-    choose_tensorflow()
-    pictures = load(config.dataset, data, say=_say)
+    opened = open_run(where.run, config, where.repository) if where.run else nullcontext()
+    with opened as run:
+        if run is not None:
+            config = run.config
+            if (version := run.published()) is not None:
+                typer.echo(f"the run in {run.folder} is published as {version} already")
+                return None
+        assert config is not None  # noqa: S101 - without a run folder there is no --resume
+        choose_tensorflow()
+        if config.dataset in {FILES, fashion_mnist.NAME}:  # others import TensorFlow themselves, with its chatter
+            pictures = _load(config, where.cache)
+            _start(config)
+        else:
+            _start(config)
+            pictures = _load(config, where.cache)
+        return _train(config, pictures, run, where)
+
+
+def _start(config: TrainingConfig) -> None:
     _say("starting TensorFlow")
-    start_tensorflow()
+    start_tensorflow(look_for_devices=config.distribute != "workers")
 
+
+def _load(config: TrainingConfig, cache: Path | None) -> Dataset:
+    folder = Path(config.data) if config.data else None
+    return load(config.dataset, folder, options=file_options(config), cache=cache, say=_say)
+
+
+def file_options(config: TrainingConfig) -> FileOptions:
+    """How the configuration wants picture files to be read."""
+    return FileOptions(**{knob.name: getattr(config, knob.name) for knob in dataclasses.fields(FileOptions)})
+
+
+def _train(config: TrainingConfig, pictures: Dataset, run: Run | None, where: _Where) -> Bundle | None:
+    """Trains and publishes; of several processes the first publishes, the others give None."""
     from training.publish import train_and_publish
+    from training.train import Logging, train
 
-    return train_and_publish(config, pictures, repository, _say)
+    logging = Logging(run=run, checkpoint_seconds=where.checkpoint_seconds, tensorboard=where.tensorboard)
+    if not (mine := share(config.distribute)).leads:
+        train(config, pictures, logging)
+        _say(f"worker {mine.number} is done; worker 0 publishes")
+        return None
+    repository = run.repository if run else where.repository or Path("models")
+    if run is not None:
+        run.begin()
+    bundle = train_and_publish(config, pictures, repository, _say, logging)
+    if run is not None:
+        run.mark_published(bundle.path)
+    return bundle
 
 
 @contextmanager

@@ -1,104 +1,178 @@
-"""What one training run is told: a frozen value, and one preset a dataset.
+"""What one training run is told: a frozen value whose every field is declared once, with its limits and its doc.
 
 A configuration is checked when it is made, so a run never fails an hour later for a wrong number. It is written into
-the manifest, and with the dataset's digest and the seed it says how to train the version again. Built by the CLI from a
-preset; read by every step of training.
+the manifest, and with the dataset's digest it says how to train the version again. `training.options` makes flags of
+the fields, `training.configfile` reads them from files, `training.presets` has the recipes; every step of training
+reads them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from training.errors import ConfigInvalid
+
+DATA, RECIPE, AUGMENTATION, PUBLISHING, MACHINE = "Data", "Recipe", "Augmentation", "Publishing", "Machine"
+
+
+def _knob(
+    default: Any = dataclasses.MISSING,
+    *,
+    doc: str,
+    group: str = RECIPE,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    limits = {"at least": least, "above": above, "at most": most, "below": below}
+    return field(default=default, metadata={"doc": doc, "group": group, "limits": limits})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """One run. Raises ConfigInvalid for a value out of its range.
+    """One run. Raises ConfigInvalid for a value of another type or out of its range.
 
-    `name` is the published model's. `learning_rate` is the peak, reached after the `warmup` share of the steps and
-    followed by a cosine. `flip` mirrors half of the training pictures left to right. `backbone`, `weights` and
-    `fine_tune` are of the architecture `transfer`. `limit` trains on the first pictures only: a smoke run.
-    `explain` publishes class-activation maps with the model.
-
-    `calibrate` fits each head's temperature on the validation split. `abstain_precision` is the share of its answers
-    that shall be right, for which the model may leave pictures unanswered. `int8` adds a quantised variant, calibrated
-    on `int8_pictures` training pictures, if its accuracy is at most `int8_max_loss` (a share) below the exact one's and
-    at least `int8_min_agreement` of its answers are the same.
+    Every value is a string, a number, a boolean or None, so that the manifest and a TOML file can hold it as it is.
     """
 
-    dataset: str
-    architecture: str
-    name: str
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    warmup: float
-    dropout: float
-    flip: bool
-    backbone: str | None = None
-    weights: str | None = None
-    fine_tune: int = 0
-    seed: int = 0
-    limit: int | None = None
-    explain: bool = False
-    calibrate: bool = True
-    abstain_precision: float | None = None
-    int8: bool = True
-    int8_pictures: int = 256
-    int8_max_loss: float = 0.005
-    int8_min_agreement: float = 0.99
-
-    def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"epochs is {self.epochs}, but at least 1 is needed")
-        _require(self.batch_size >= 1, f"batch_size is {self.batch_size}, but at least 1 is needed")
-        _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}, but it must be above 0")
-        _require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, but it can't be negative")
-        _require(0 <= self.warmup < 1, f"warmup is {self.warmup}, but it is a share of the steps, from 0 to below 1")
-        _require(0 <= self.dropout < 1, f"dropout is {self.dropout}, but it is a share, from 0 to below 1")
-        _require(self.fine_tune >= 0, f"fine_tune is {self.fine_tune}, but it can't be negative")
-        _require(0 <= self.seed < 2**32, f"seed is {self.seed}, but it must be between 0 and 4294967295")
-        _require(self.limit is None or self.limit >= 1, f"limit is {self.limit}, but at least 1 picture is needed")
-        _require(
-            self.abstain_precision is None or 0 < self.abstain_precision <= 1,
-            f"abstain_precision is {self.abstain_precision}, but it is a share of right answers, above 0 and at most 1",
-        )
-        _require(self.int8_pictures >= 1, f"int8_pictures is {self.int8_pictures}, but at least 1 is needed")
-        for name in ("int8_max_loss", "int8_min_agreement"):
-            share = getattr(self, name)
-            _require(0 <= share <= 1, f"{name} is {share}, but it is a share, from 0 to 1")
-
-
-def fashion_mnist() -> TrainingConfig:
-    """Ten kinds of clothing, 28x28 grey: `convoy train fashion_mnist`.
-
-    On two CPU cores the command takes 78 s, 60 of them in training. Test accuracy 92.3%; over the seeds 0 to 3 it was
-    between 91.7% and 92.3%.
-    """
-    return TrainingConfig(
-        dataset="fashion_mnist",
-        architecture="sequential",
-        name="fashion_mnist",
-        epochs=6,
-        batch_size=128,
-        learning_rate=3e-3,
-        weight_decay=0.01,
-        warmup=0.15,
-        dropout=0.2,
-        flip=True,
+    dataset: str = _knob(doc="fashion_mnist, files, keras:NAME or tfds:NAME.", group=DATA)
+    data: str | None = _knob(
+        None,
+        doc="A folder of class-named folders of pictures, or a .csv or .parquet table with the columns path, label and "
+        "perhaps split; for fashion_mnist the folder of its four files.",
+        group=DATA,
+    )
+    name: str = _knob(doc="The published model's name; else the data's.", group=DATA)
+    height: int = _knob(64, doc="Height to which picture files are brought.", group=DATA, least=8, most=2048)
+    width: int = _knob(64, doc="Width to which picture files are brought.", group=DATA, least=8, most=2048)
+    channels: Literal[1, 3] = _knob(3, doc="1 reads picture files as grey, 3 in colour.", group=DATA)
+    resize: Literal["stretch", "crop", "pad"] = _knob(
+        "crop", doc="How another aspect ratio is met: stretch, crop the ends, or pad.", group=DATA
+    )
+    kernel: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = _knob(
+        "bilinear", doc="The kernel of the resize.", group=DATA
+    )
+    bad_pictures: Literal["skip", "fail"] = _knob(
+        "skip", doc="Pass over files that can't be decoded, each with its name, or stop at the first.", group=DATA
+    )
+    validation_share: float = _knob(
+        0.1, doc="Share of the files for validation where the data does not say.", group=DATA, above=0, most=0.5
+    )
+    test_share: float = _knob(
+        0.1, doc="Share of the files for the test where the data does not say.", group=DATA, above=0, most=0.4
+    )
+    limit: int | None = _knob(None, doc="Train on the first pictures only, to try things out.", group=DATA, least=1)
+    architecture: str = _knob(doc="The network.")
+    backbone: str | None = _knob(None, doc="Of the architecture transfer: which of keras.applications.")
+    weights: str | None = _knob(None, doc="Of transfer: what the backbone begins with, a file, imagenet or none.")
+    fine_tune: int = _knob(0, doc="Of transfer: how many of the backbone's last layers are trained too.", least=0)
+    epochs: int = _knob(doc="Times through the training pictures.", least=1)
+    batch_size: int = _knob(doc="Pictures a step, over all devices.", least=1)
+    learning_rate: float = _knob(doc="The schedule's peak.", above=0, most=1e38)
+    schedule: Literal["cosine", "constant", "step"] = _knob(
+        "cosine", doc="How the learning rate goes on after the warm-up; step divides it by 10 at 50% and at 75%."
+    )
+    warmup: float = _knob(doc="Share of the steps in which the learning rate rises to its peak.", least=0, below=1)
+    weight_decay: float = _knob(doc="AdamW's.", least=0)
+    label_smoothing: float = _knob(0.0, doc="Share of the right label's weight given to all.", least=0, below=1)
+    dropout: float = _knob(doc="Share of the features left out before the head.", least=0, below=1)
+    class_weights: Literal["none", "balanced"] = _knob(
+        "none", doc="balanced lets every class weigh the same, however many pictures it has."
+    )
+    patience: int = _knob(0, doc="Stop after so many epochs without a better validation loss; 0: never.", least=0)
+    average: float = _knob(
+        0.0,
+        doc="Keep the weights' moving average, with this share of the past a step; 0: don't.",
+        least=0,
+        below=1,
+    )
+    seed: int = _knob(0, doc="The same seed gives the same weights on the same machine.", least=0, below=2**32)
+    flip: bool = _knob(False, doc="Mirror half of the pictures left to right.", group=AUGMENTATION)
+    shift: int = _knob(0, doc="Move pictures by at most this many pixels.", group=AUGMENTATION, least=0)
+    rotate: float = _knob(0.0, doc="Turn pictures by at most so many degrees.", group=AUGMENTATION, least=0, most=180)
+    zoom: float = _knob(0.0, doc="Scale pictures by at most this share.", group=AUGMENTATION, least=0, below=1)
+    brightness: float = _knob(0.0, doc="Change brightness by at most this share.", group=AUGMENTATION, least=0, most=1)
+    contrast: float = _knob(0.0, doc="Change contrast by at most this share.", group=AUGMENTATION, least=0, most=1)
+    saturation: float = _knob(0.0, doc="Change colours by at most this share.", group=AUGMENTATION, least=0, most=1)
+    cutout: int = _knob(0, doc="Grey out a square of this many pixels a side.", group=AUGMENTATION, least=0)
+    mixup: float = _knob(
+        0.0, doc="Mix each picture with another, by shares from Beta(a, a) of this a.", group=AUGMENTATION, least=0
+    )
+    explain: bool = _knob(False, doc="Publish class-activation maps, for Classify with explain.", group=PUBLISHING)
+    calibrate: bool = _knob(True, doc="Fit each head's temperature on the validation split.", group=PUBLISHING)
+    abstain_precision: float | None = _knob(
+        None,
+        doc="Share of answers that shall be right, such as 0.99; those less sure are marked as unsure.",
+        group=PUBLISHING,
+        above=0,
+        most=1,
+    )
+    int8: bool = _knob(True, doc="Add an int8 variant if it is as good.", group=PUBLISHING)
+    int8_pictures: int = _knob(256, doc="Training pictures that int8 is calibrated on.", group=PUBLISHING, least=1)
+    int8_max_loss: float = _knob(
+        0.005, doc="Share of accuracy that int8 may lose on the test pictures.", group=PUBLISHING, least=0, most=1
+    )
+    int8_min_agreement: float = _knob(
+        0.99, doc="Share of test pictures that int8 must answer alike.", group=PUBLISHING, least=0, most=1
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = _knob(
+        "float32", doc="What the network computes in while it is trained; the published one is float32.", group=MACHINE
+    )
+    distribute: Literal["none", "mirrored", "workers"] = _knob(
+        "none", doc="mirrored: all GPUs of this machine; workers: the processes that TF_CONFIG names.", group=MACHINE
+    )
+    deterministic: bool = _knob(
+        True, doc="Repeat a run bit by bit; off, some operations of a GPU are faster.", group=MACHINE
     )
 
+    def __post_init__(self) -> None:
+        """Holds every value to its declaration."""
+        hints = get_type_hints(TrainingConfig)
+        for knob in dataclasses.fields(self):
+            value = getattr(self, knob.name)
+            _check_type(knob.name, value, hints[knob.name])
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                _check_limits(knob.name, value, knob.metadata["limits"])
 
-PRESETS: dict[str, Callable[[], TrainingConfig]] = {"fashion_mnist": fashion_mnist}
+
+def of_values(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """The values as they are, where all are fields. Raises ConfigInvalid, which names those that are not."""
+    known = [knob.name for knob in dataclasses.fields(TrainingConfig)]
+    for name in values:
+        if name not in known:
+            raise ConfigInvalid(f"{source} sets {name!r}, which is no setting; the settings are {', '.join(known)}")
+    return values
 
 
-def preset(dataset: str) -> TrainingConfig:
-    """The preset of a dataset. Raises ConfigInvalid, which lists those there are."""
-    if dataset not in PRESETS:
-        raise ConfigInvalid(f"there is no dataset {dataset!r}; choose from {', '.join(PRESETS)}")
-    return PRESETS[dataset]()
+def _check_type(name: str, value: object, hint: Any) -> None:
+    kinds = get_args(hint) if get_origin(hint) in {UnionType, Union} else (hint,)
+    if get_origin(hint) is Literal:
+        if value not in kinds_of(hint) or isinstance(value, bool):
+            raise ConfigInvalid(f"{name} is {value!r}; choose from {', '.join(map(str, kinds_of(hint)))}")
+        return
+    # A whole number is a float too; True is an int to Python, but not to whoever wrote it.
+    fits = type(value) in kinds or (type(value) is int and float in kinds)
+    if not fits:
+        wanted = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise ConfigInvalid(f"{name} is {value!r}, but it must be of type {wanted}")
 
 
-def _require(holds: bool, problem: str) -> None:
-    if not holds:
-        raise ConfigInvalid(problem)
+def kinds_of(hint: Any) -> tuple[Any, ...]:
+    """The choices of a Literal."""
+    return get_args(hint)
+
+
+def _check_limits(name: str, value: float, limits: dict[str, float | None]) -> None:
+    # Written so that NaN, which compares with nothing, is refused too.
+    holds = {
+        "at least": lambda limit: value >= limit,
+        "above": lambda limit: value > limit,
+        "at most": lambda limit: value <= limit,
+        "below": lambda limit: value < limit,
+    }
+    given = {word: limit for word, limit in limits.items() if limit is not None}
+    if not all(holds[word](limit) for word, limit in given.items()):
+        wanted = " and ".join(f"{word} {limit}" for word, limit in given.items())
+        raise ConfigInvalid(f"{name} is {value}, but it must be {wanted}")

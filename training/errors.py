@@ -5,6 +5,7 @@
       DatasetUnavailable    no source could give the data; the message lists what was tried
       DatasetCorrupt        the data is there but is not the data that is meant: a wrong digest, a damaged file
       WeightsUnavailable    the weights to begin with are not there, or are of another network
+      RunUnusable           a run folder can't be read or written, or belongs to another process or to other data
       ModelUnreadable       a model that Convoy did not train can't be read, or is no classifier of pictures
       ChoiceNeeded          neither its file nor the user says what must be known; the message lists the choices
       ChoiceContradicted    the user says one thing, the file another
@@ -59,3 +60,7 @@ class ExportUnfaithful(TrainingError):
 
 class VariantRefused(TrainingError):
     """A variant of another precision can't be made or is not as good as the exact one."""
+
+
+class RunUnusable(TrainingError):
+    """A run folder can't be read or written, or belongs to another process or to other data."""

@@ -25,7 +25,7 @@ from training.provenance import provenance
 from training.report import write_report
 from training.statistics import statistics
 from training.tasks import FIXED_SEED, HeadSpec, Task
-from training.train import Trained, train, untrained
+from training.train import Logging, Trained, train, untrained
 from training.variants import Gate, int8_variant
 
 
@@ -34,18 +34,20 @@ def train_and_publish(
     dataset: Dataset,
     repository: Path,
     say: Callable[[str], None] = lambda _: None,
+    logging: Logging | None = None,
 ) -> Bundle:
     """Trains, exports, proves and measures a model and publishes it as the next version of `config.name`.
 
-    `say` is told what comes next, one sentence a step. Raises ConfigInvalid and PublishError (for a repository that
-    can't be written) before any training, TrainingDiverged, ExportUnfaithful.
+    `say` is told what comes next, one sentence a step; `logging` is where training leaves traces. Raises ConfigInvalid
+    and PublishError (for a repository that can't be written) before any training, TrainingDiverged, RunUnusable,
+    ExportUnfaithful.
     """
     task = architectures.task_of(config.architecture, dataset)
     if config.explain:  # an hour of training must not end in a refusal
         explain.explaining(untrained(config, dataset, task), task.heads)
     with staging(repository, config.name) as folder:
         say(f"training {config.architecture} on {len(dataset.limited(config.limit).train):,} pictures")
-        trained = train(config, dataset)
+        trained = train(config, dataset, logging)
         say(f"measuring how sure the answers to {len(dataset.validation):,} validation pictures may be")
         confidences = settle(
             trained.model,
@@ -114,11 +116,7 @@ def _labels_path(head: HeadSpec) -> str:
 
 
 def _preprocessing(dataset: Dataset, task: Task) -> tuple[Preprocessing, ...]:
-    height, width, channels = dataset.image_shape
-    return tuple(
-        Preprocessing(input=name, height=height, width=width, channels=1 if channels == 1 else 3)
-        for name in task.inputs
-    )
+    return tuple(dataset.preprocessing(name) for name in task.inputs)
 
 
 def _variants(formats: Sequence[str], accuracy: float, *, explain: bool) -> tuple[Variant, ...]:

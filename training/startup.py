@@ -27,14 +27,18 @@ def choose_tensorflow() -> None:
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
-def start_tensorflow() -> None:
-    """Imports Keras on TensorFlow and lets it look for devices. Takes some seconds."""
+def start_tensorflow(*, look_for_devices: bool = True) -> None:
+    """Imports Keras on TensorFlow and lets it look for devices. Takes some seconds.
+
+    One of several training processes must not look before it has joined the others.
+    """
     choose_tensorflow()
     with held_back_stderr():
         import keras  # noqa: F401
         import tensorflow as tf
 
-        tf.config.list_logical_devices()
+        if look_for_devices:
+            tf.config.list_logical_devices()
         # On recent GPUs TensorFlow multiplies float32 with a mantissa of 10 bits; an exact export would seem wrong.
         tf.config.experimental.enable_tensor_float_32_execution(False)
 

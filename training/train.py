@@ -1,32 +1,37 @@
 """Fits a model to a dataset and keeps the weights of its best epoch.
 
-The same configuration and dataset on the same machine give the same weights, bit by bit: everything random is seeded
-and TensorFlow is told to be deterministic, for the whole process. Augmentation happens here, in the input pipeline, so
-nothing of it can reach an exported model. Called by `training.publish`.
+The same configuration and dataset on the same machine give the same weights, bit by bit, also where the run was killed
+and went on: all that is random follows from the seed and the step, or is a variable of the checkpoint. Augmentation
+happens between the data and the model, so nothing of it can reach an exported one. Called by `training.publish`.
 """
 
 import math
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from training import architectures
 from training.config import TrainingConfig
-from training.datasets import Dataset, Split
-from training.errors import TrainingDiverged
+from training.datasets import Dataset
+from training.errors import RunUnusable, TrainingDiverged
+from training.fitting.batches import Feed, ahead, class_weights
+from training.fitting.cluster import share
+from training.fitting.devices import Devices, agree, devices, synchronise
+from training.fitting.progress import Display
+from training.fitting.rates import learning_rates
+from training.fitting.runs import Position, Run
+from training.fitting.steps import Learner, TakeSteps, Tensors, judge, runner
 from training.tasks import FIXED_SEED, Task
 
-Tensors = dict[str, tf.Tensor]
+CHECKPOINT_SECONDS = 60.0
 
-_VALIDATION_BATCH = 500
-_PREFETCHED_BATCHES = 4
-_FINAL_LEARNING_RATE = 0.01  # of the peak
-_FIRST_LEARNING_RATE = 0.05  # of the peak
+Values = list[NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +40,8 @@ class Trained:
 
     `history` holds one value an epoch under "loss", "accuracy", "val_loss" and "val_accuracy"; the accuracy is that of
     the first head, others' are under "<head>_accuracy" and "val_<head>_accuracy". `best_epoch` counts from 0; the model
-    has that epoch's weights, the ones with the least validation loss.
+    has that epoch's weights, the ones with the least validation loss. `seconds` is the time of all that the run took,
+    in this process and in those before it.
     """
 
     model: keras.Model
@@ -44,142 +50,228 @@ class Trained:
     seconds: float
 
 
-def train(config: TrainingConfig, dataset: Dataset) -> Trained:
-    """Builds the configured architecture and fits it, printing Keras's progress.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logging:
+    """Where a run leaves traces: a run folder from which it can go on, and TensorBoard's events."""
 
-    Raises TrainingDiverged where the loss became NaN or infinite, ConfigInvalid for an unknown architecture.
+    run: Run | None = None
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    tensorboard: Path | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Fit:
+    """One run on its way. `best` are the weights of the best epoch so far."""
+
+    config: TrainingConfig
+    dataset: Dataset
+    task: Task
+    feed: Feed
+    devices: Devices
+    learner: Learner
+    logging: Logging
+    position: Position = field(default_factory=Position)
+    best: Values = field(default_factory=list)
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def step(self) -> int:
+        """Steps that are done, over all epochs."""
+        return self.position.epoch * self.feed.steps + self.position.step
+
+    @property
+    def variables(self) -> "list[keras.Variable | tf.Variable]":
+        """All that decides how the run goes on, the states of dropout's random numbers included."""
+        return [*self.learner.model.variables, *self.learner.optimizer.variables, *self.learner.averages]
+
+
+def train(config: TrainingConfig, dataset: Dataset, logging: Logging | None = None) -> Trained:
+    """Builds the configured architecture and fits it, telling a line an epoch.
+
+    Raises TrainingDiverged where the loss became NaN or infinite, RunUnusable for a run folder from which it can't go
+    on, ConfigInvalid for an architecture or devices that are not there.
     """
     began = time.monotonic()
+    fit = _begin(config, dataset.limited(config.limit), logging or Logging())
+    _restore(fit)
+    agree(fit.devices, fit.step)
+    began -= fit.position.seconds
+    run = runner(fit.learner, config, fit.task, _class_weights(fit), fit.devices)
+    forward = tf.function(lambda pictures: fit.learner.model(pictures, training=False), reduce_retracing=True)
+    with Display(config.epochs, fit.feed, fit.logging.tensorboard) as display:
+        while fit.position.epoch < config.epochs and not fit.position.stopped:
+            display.begin_epoch(fit.position.epoch, fit.position.step)
+            rate = _run_epoch(fit, run, display, began)
+            figures = _judge(fit, forward)
+            display.end_epoch(fit.position.epoch, figures, rate)
+            _end_epoch(fit, figures)
+            _save(fit, began)
+    return _trained(fit)
+
+
+def _begin(config: TrainingConfig, dataset: Dataset, logging: Logging) -> _Fit:
     keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
-    dataset = dataset.limited(config.limit)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     task = architectures.task_of(config.architecture, dataset)
-    model = untrained(config, dataset, task)
-    batch_size = min(config.batch_size, len(dataset.train))
-    steps = len(dataset.train) // batch_size
-    _compile(model, config, steps * config.epochs)
-    training, validation = _training_batches(dataset, task, config, batch_size), _validation_batches(dataset, task)
-    history = _by_head(_fit(model, config, training, validation, steps), task)
-    return Trained(model, history, int(np.argmin(history["val_loss"])), time.monotonic() - began)
+    feed = Feed(config, dataset.train, task, share(config.distribute))
+    machine = devices(config.distribute, feed.batch_size)
+    with machine.strategy.scope():
+        learner = _learner(config, dataset, task)
+    if machine.replicas > 1:
+        synchronise(learner.model)
+    return _Fit(config, dataset, task, feed, machine, learner, logging)
 
 
-def untrained(config: TrainingConfig, dataset: Dataset, task: Task) -> keras.Model:
-    """The configured architecture, for the dataset's pictures. Raises what `architectures.build` raises."""
-    return architectures.build(
-        config.architecture,
-        dataset.image_shape,
-        task.classes,
-        config.dropout,
-        backbone=config.backbone,
-        weights=config.weights,
-        fine_tune=config.fine_tune,
+def _learner(config: TrainingConfig, dataset: Dataset, task: Task) -> Learner:
+    model = untrained(config, dataset, task, config.precision)
+    optimizer: keras.optimizers.Optimizer = keras.optimizers.AdamW(
+        config.learning_rate, weight_decay=config.weight_decay
+    )
+    if config.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    averaged = model.weights if config.average else []
+    return Learner(model, optimizer, [tf.Variable(weight.value, trainable=False) for weight in averaged])
+
+
+def untrained(config: TrainingConfig, dataset: Dataset, task: Task, precision: str = "float32") -> keras.Model:
+    """The configured architecture for the dataset's pictures, computing in `precision` everything but probabilities.
+
+    Raises what `architectures.build` raises.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = architectures.build(
+            config.architecture,
+            dataset.image_shape,
+            task.classes,
+            config.dropout,
+            backbone=config.backbone,
+            weights=config.weights,
+            fine_tune=config.fine_tune,
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+    for head in task.heads:
+        model.get_layer(head.output).dtype_policy = keras.DTypePolicy("float32")
+    return model
+
+
+def _class_weights(fit: _Fit) -> dict[str, NDArray[np.float32]]:
+    if fit.config.class_weights == "none":
+        return {}
+    targets = fit.task.examples(fit.dataset.train, FIXED_SEED).targets
+    return {head.name: class_weights(targets[head.name], len(head.labels)) for head in fit.task.heads}
+
+
+def _run_epoch(fit: _Fit, run: TakeSteps, display: Display, began: float) -> float:
+    """The rest of the epoch, with a checkpoint now and then; gives its last learning rate."""
+    position = fit.position
+    rates = learning_rates(fit.config, fit.feed.steps * fit.config.epochs)
+    for chunk in ahead(fit.feed.chunks(position.epoch, position.step)):
+        stepped = run(chunk, rates[fit.step : fit.step + chunk.steps])
+        _refuse_divergence(fit, stepped.losses)
+        position.step += chunk.steps
+        position.loss += float(stepped.losses.sum(dtype=np.float64))
+        position.right = {name: position.right.get(name, 0) + count for name, count in stepped.right.items()}
+        display.step(position.step, position.loss / position.step)
+        if time.monotonic() - fit.saved >= fit.logging.checkpoint_seconds and position.step < fit.feed.steps:
+            _save(fit, began)
+    return float(rates[fit.step - 1])
+
+
+def _refuse_divergence(fit: _Fit, losses: NDArray[np.float32]) -> None:
+    lost = np.flatnonzero(~np.isfinite(losses))
+    if len(lost):
+        raise _diverged(fit, fit.step + int(lost[0]) + 1, float(losses[lost[0]]))
+
+
+def _diverged(fit: _Fit, step: int, loss: float) -> TrainingDiverged:
+    run = fit.logging.run
+    return TrainingDiverged(
+        f"the loss became {loss} at step {step:,}, in epoch {fit.position.epoch + 1} of {fit.config.epochs}, so "
+        f"nothing is published{f'; the last good checkpoint is in {run.folder}' if run else ''}; "
+        f"lower the learning rate, which is {fit.config.learning_rate}"
     )
 
 
-def _compile(model: keras.Model, config: TrainingConfig, steps: int) -> None:
-    warmup = int(steps * config.warmup)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        config.learning_rate * _FIRST_LEARNING_RATE,
-        steps - warmup,
-        alpha=_FINAL_LEARNING_RATE,
-        warmup_target=config.learning_rate,
-        warmup_steps=warmup,
-    )
-    model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay),
-        loss=dict.fromkeys(model.output, "categorical_crossentropy"),
-        metrics={output: ["accuracy"] for output in model.output},
-        jit_compile=False,  # on a CPU it gains nothing here and costs the compilation
-    )
+def _judge(fit: _Fit, forward: Callable[[Tensors], Tensors]) -> dict[str, float]:
+    """The epoch's figures on the training and the validation pictures; keeps the weights that are the best so far.
 
-
-def _fit(
-    model: keras.Model, config: TrainingConfig, training: tf.data.Dataset, validation: tf.data.Dataset, steps: int
-) -> dict[str, tuple[float, ...]]:
-    best_weights = keras.callbacks.EarlyStopping(
-        monitor="val_loss", mode="min", patience=config.epochs, restore_best_weights=True
-    )
-    fitted = model.fit(
-        training,
-        steps_per_epoch=steps,
-        epochs=config.epochs,
-        validation_data=validation,
-        callbacks=[keras.callbacks.TerminateOnNaN(), best_weights],
-        shuffle=False,  # the pipeline shuffles
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-    history = {name: tuple(map(float, values)) for name, values in fitted.history.items()}
-    _refuse_divergence(history, config)
-    return history
-
-
-def _by_head(history: dict[str, tuple[float, ...]], task: Task) -> dict[str, tuple[float, ...]]:
-    """Keras's history, whose figures have the names of outputs where there are several."""
-    main, *others = task.heads
-    plain = {f"{main.output}_accuracy": "accuracy"}
-    names = plain | {f"{head.output}_accuracy": f"{head.name}_accuracy" for head in others}
-    names |= {f"val_{output}": f"val_{name}" for output, name in names.items()}
-    return {names.get(name, name): values for name, values in history.items()}
-
-
-def _refuse_divergence(history: dict[str, tuple[float, ...]], config: TrainingConfig) -> None:
-    for epoch, losses in enumerate(zip(history["loss"], history["val_loss"], strict=True), 1):
-        lost = [loss for loss in losses if not math.isfinite(loss)]
-        if lost:
-            raise TrainingDiverged(
-                f"the loss became {lost[0]} in epoch {epoch} of {config.epochs}, so nothing is published; "
-                f"lower the learning rate, which is {config.learning_rate}"
-            )
-
-
-def _training_batches(dataset: Dataset, task: Task, config: TrainingConfig, batch_size: int) -> tf.data.Dataset:
-    """Endless batches of pictures by input and one-hot labels by output, in a new order every epoch."""
-    example = _reader(dataset.train, task, config.seed)
-
-    def batch(number: tf.Tensor, indices: tf.Tensor) -> tuple[Tensors, Tensors]:
-        pictures, targets = example(indices)
-        return (_augmented(pictures, config.seed, number) if config.flip else pictures), targets
-
-    order = tf.data.Dataset.range(len(dataset.train)).shuffle(len(dataset.train), seed=config.seed)
-    batches = order.repeat().batch(batch_size, drop_remainder=True).enumerate().map(batch)
-    return batches.prefetch(_PREFETCHED_BATCHES).with_options(_options())
-
-
-def _augmented(pictures: Tensors, seed: int, number: tf.Tensor) -> Tensors:
-    """Every input's pictures, each with draws of its own."""
-    return {
-        name: _mirror_half(images, seed, number * len(pictures) + position)
-        for position, (name, images) in enumerate(pictures.items())
+    Raises TrainingDiverged.
+    """
+    position, weights = fit.position, fit.learner.model.weights
+    before = _values(weights)
+    if fit.learner.averages:
+        _assign(weights, _values(fit.learner.averages))
+    judged = judge(forward, fit.dataset.validation, fit.task)
+    if not math.isfinite(judged["loss"]):
+        raise _diverged(fit, fit.step, judged["loss"])
+    if judged["loss"] < min(position.history.get("val_loss", ()), default=math.inf):
+        position.best_epoch, fit.best = position.epoch, _values(weights)
+    if fit.learner.averages:
+        _assign(weights, before)
+    seen = fit.feed.steps * fit.feed.batch_size
+    trained = {"loss": position.loss / fit.feed.steps} | {head: count / seen for head, count in position.right.items()}
+    names = {"loss": "loss"} | {head.name: f"{head.name}_accuracy" for head in fit.task.heads}
+    names[fit.task.heads[0].name] = "accuracy"
+    return {names[name]: value for name, value in trained.items()} | {
+        f"val_{names[name]}": value for name, value in judged.items()
     }
 
 
-def _mirror_half(pictures: tf.Tensor, seed: int, number: tf.Tensor) -> tf.Tensor:
-    """Flips a random half of a batch left to right; drawn from the seed and the batch's number alone."""
-    draws = tf.random.stateless_uniform((tf.shape(pictures)[0], 1, 1, 1), seed=tf.stack([seed, number]))
-    return tf.where(draws < 0.5, tf.reverse(pictures, axis=[2]), pictures)  # noqa: PLR2004
+def _end_epoch(fit: _Fit, figures: dict[str, float]) -> None:
+    """Writes the epoch into the history and begins the next."""
+    position = fit.position
+    for name, value in figures.items():
+        position.history.setdefault(name, []).append(value)
+    if position.best_epoch == position.epoch and fit.logging.run and fit.devices.share.leads:
+        fit.logging.run.save_best(position.epoch, fit.best)
+    position.stopped = 0 < fit.config.patience <= position.epoch - position.best_epoch
+    position.epoch, position.step, position.loss, position.right = position.epoch + 1, 0, 0.0, {}
 
 
-def _validation_batches(dataset: Dataset, task: Task) -> tf.data.Dataset:
-    batches = tf.data.Dataset.range(len(dataset.validation)).batch(_VALIDATION_BATCH)
-    return batches.map(_reader(dataset.validation, task, FIXED_SEED)).with_options(_options())
+def _save(fit: _Fit, began: float) -> None:
+    """A checkpoint of what is good; of several processes the first writes it."""
+    fit.position.seconds = time.monotonic() - began
+    if fit.logging.run is None or not fit.devices.share.leads:
+        return
+    values = _values(fit.variables)
+    if not all(np.isfinite(value).all() for value in values):
+        raise _diverged(fit, fit.step, math.nan)
+    fit.logging.run.save(fit.position, values, fit.dataset.digest)
+    fit.saved = time.monotonic()
 
 
-def _reader(split: Split, task: Task, seed: int) -> Callable[[tf.Tensor], tuple[Tensors, Tensors]]:
-    """From the numbers of examples, int64 [n], to their pictures by input and their one-hot labels by output."""
-    examples = task.examples(split, seed)
-    images = tf.constant(split.images)
-    indices = {name: tf.constant(numbers) for name, numbers in examples.inputs.items()}
-    targets = {head.output: tf.one_hot(examples.targets[head.name], len(head.labels)) for head in task.heads}
+def _restore(fit: _Fit) -> None:
+    """Goes to where the run folder says, if it says anything."""
+    run = fit.logging.run
+    if run is None or (found := run.load(fit.dataset.digest)) is None:
+        return
+    fit.position, values = found
+    if [tuple(variable.shape) for variable in fit.variables] != [value.shape for value in values]:
+        raise RunUnusable(f"the checkpoint in {run.folder} is of another version of this network; begin anew by --run")
+    _assign(fit.variables, values)
+    if fit.position.best_epoch >= 0:
+        fit.best = list(run.load_best(fit.position.best_epoch))
 
-    def read(numbers: tf.Tensor) -> tuple[Tensors, Tensors]:
-        pictures = {name: tf.gather(images, tf.gather(index, numbers)) for name, index in indices.items()}
-        return pictures, {output: tf.gather(labels, numbers) for output, labels in targets.items()}
 
-    return read
+def _trained(fit: _Fit) -> Trained:
+    """The best weights, in a model that computes in float32 on one device whatever it was trained on."""
+    model = fit.learner.model
+    if fit.config.precision != "float32" or fit.devices.replicas > 1:
+        model = untrained(fit.config, fit.dataset, fit.task)
+    _assign(model.weights, fit.best)
+    history = {name: tuple(values) for name, values in fit.position.history.items()}
+    return Trained(model, history, fit.position.best_epoch, fit.position.seconds)
 
 
-def _options() -> tf.data.Options:
-    """Without autotuning: TensorFlow 2.21 now and then blocks at an epoch's end for as long as the epoch took."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return options
+def _values(variables: "Sequence[keras.Variable | tf.Variable]") -> Values:
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def _assign(variables: "Sequence[keras.Variable | tf.Variable]", values: Sequence[NDArray[np.generic]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -12,8 +12,8 @@ import shapes
 from training import architectures
 from training.architectures import ARCHITECTURES
 from training.architectures.transfer import backbones
-from training.config import PRESETS
 from training.errors import ConfigInvalid, WeightsUnavailable
+from training.presets import PRESETS
 
 OPTIONS = {"transfer": {"weights": "none"}}
 
@@ -53,6 +53,7 @@ def test_a_models_inputs_and_heads_are_its_tasks(name, dataset):
     [
         ("sequential", (28, 28, 1), {"class": 10}),
         ("accurate", (28, 28, 1), {"class": 10}),
+        ("wide", (28, 28, 1), {"class": 10}),
         ("residual", (28, 28, 1), {"class": 10}),
         ("residual", (32, 32, 3), {"class": 10}),
         ("separable", (28, 28, 1), {"class": 10}),

@@ -41,10 +41,14 @@ def data(fashion_mnist):
     ("arguments", "sentence"),
     [
         (["mnist"], "there is no dataset 'mnist'; choose from fashion_mnist"),
-        (["fashion_mnist", "--epochs", "0"], "epochs is 0, but at least 1 is needed"),
+        ([], "nothing to train on: name a dataset"),
+        (["fashion_mnist", "--epochs", "0"], "epochs is 0, but it must be at least 1"),
+        (["fashion_mnist", "--preset", "best"], "there is no preset 'best' for fashion_mnist; choose from quick"),
+        (["--data", "/nowhere"], "/nowhere can't be read as pictures with labels: there is no such folder"),
+        (["--resume", "/nowhere"], "/nowhere holds no run that could go on"),
         (
             ["fashion_mnist", "--abstain-precision", "99"],
-            "abstain_precision is 99.0, but it is a share of right answers",
+            "abstain_precision is 99.0, but it must be above 0 and at most 1",
         ),
         (["fashion_mnist", "--data", "/nowhere"], "Fashion-MNIST was not found; tried /nowhere (no such folder)"),
     ],
@@ -72,7 +76,7 @@ def test_a_repository_that_is_a_file_is_said_before_training(tmp_path, data):
 
 def test_a_run_that_diverges_is_exit_code_1(tmp_path, data):
     arguments = ["--data", data, "--repository", str(tmp_path), "--limit", "2000", "--learning-rate", "1e30"]
-    finished = in_process("fashion_mnist", *arguments)
+    finished = in_process("fashion_mnist", "--preset", "quick", *arguments)
     assert finished.exit_code == 1
     assert re.fullmatch(r"convoy train: the loss became .*\n", finished.stderr)
     assert list(tmp_path.iterdir()) == []
@@ -96,7 +100,7 @@ def in_process(*arguments):
 
 
 def test_real_data_becomes_a_version_with_the_accuracy_that_is_printed(tmp_path, data):
-    arguments = ["--name", "clothes", "--epochs", "2", "--limit", "4000", "--seed", "7"]
+    arguments = ["--preset", "quick", "--name", "clothes", "--epochs", "2", "--limit", "4000", "--seed", "7"]
     arguments += ["--no-int8", "--no-calibrate", "--abstain-precision", "0.8"]
     finished = convoy_train(
         "fashion_mnist", "--data", data, "--repository", str(tmp_path), *arguments, KERAS_BACKEND="jax"
@@ -132,7 +136,8 @@ def test_a_run_that_is_stopped_leaves_nothing(tmp_path, data):
 def start_training(data, repository):
     # Ctrl-C is ignored where the tests themselves were started in the background; the child must not inherit that.
     command = "import signal, convoy; signal.signal(signal.SIGINT, signal.default_int_handler); convoy.main()"
-    arguments = ["train", "fashion_mnist", "--data", data, "--repository", str(repository)]
+    arguments = ["train", "fashion_mnist", "--preset", "quick", "--data", data, "--repository", str(repository)]
+    arguments += ["--limit", "2000", "--epochs", "1000"]
     return subprocess.Popen(
         [sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

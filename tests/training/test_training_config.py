@@ -3,9 +3,8 @@ import dataclasses
 import pytest
 import shapes
 
-from training.config import PRESETS, preset
-from training.datasets import LOADERS
 from training.errors import ConfigInvalid
+from training.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize(
@@ -36,8 +35,16 @@ def test_a_value_out_of_range_is_named(field, value):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_names_a_dataset_that_there_is(name):
-    assert preset(name).dataset in LOADERS
+def test_a_preset_is_found_by_what_it_is_for(name):
+    family = "fashion_mnist" if name.startswith("fashion_mnist") else "pictures"
+    dataset = "fashion_mnist" if family == "fashion_mnist" else "files"
+    variant = name.removeprefix(family).removeprefix("_") or None
+    assert preset(dataset, variant) == PRESETS[name]()
+
+
+def test_what_comes_by_name_has_the_recipe_of_pictures():
+    assert preset("keras:cifar10").architecture == preset("files").architecture
+    assert preset("tfds:beans", "quick").dataset == "tfds:beans"
 
 
 def test_an_unknown_preset_is_told_which_there_are():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import keras
 
-from training.architectures import accurate, multi_output, residual, separable, sequential, siamese, transfer
+from training.architectures import accurate, multi_output, residual, separable, sequential, siamese, transfer, wide
 from training.datasets import Dataset
 from training.errors import ConfigInvalid
 from training.tasks import TASKS, Task
@@ -30,6 +30,7 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "sequential": Architecture(sequential.build),
     "accurate": Architecture(accurate.build),
+    "wide": Architecture(wide.build),
     "residual": Architecture(residual.build),
     "separable": Architecture(separable.build),
     "multi_output": Architecture(multi_output.build, task="coarse"),

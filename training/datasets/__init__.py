@@ -4,32 +4,45 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from training.datasets import fashion_mnist
+from training.datasets import fashion_mnist, files, named
 from training.datasets.dataset import Dataset, Split
+from training.datasets.files import FileOptions
 from training.errors import ConfigInvalid
 
-__all__ = ["LOADERS", "Dataset", "Split", "load", "user_cache"]
+__all__ = ["DATASETS", "FILES", "Dataset", "FileOptions", "Split", "load", "user_cache"]
 
-Loader = Callable[[Path | None, Path, Callable[[str], None]], Dataset]
-
-LOADERS: dict[str, Loader] = {fashion_mnist.NAME: fashion_mnist.load}
+FILES = "files"
+# What can be trained on; after a colon the library's name of it.
+DATASETS = (fashion_mnist.NAME, FILES, "keras:NAME", "tfds:NAME")
 
 
 def load(
     name: str,
     folder: Path | None = None,
     *,
+    options: FileOptions | None = None,
     cache: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Dataset:
-    """Loads a dataset from `folder`, or from the first of its own sources that has it.
+    """Loads a dataset: `fashion_mnist`, `keras:NAME`, `tfds:NAME`, or `files`, a folder or table of the user's own.
 
-    `cache` is where fetched copies are kept (the user's cache by default), `say` is told what takes long. Raises
-    ConfigInvalid for an unknown name, DatasetUnavailable, DatasetCorrupt.
+    `folder` is where it lies, or None where it has sources of its own. `options` are for pictures that come as files.
+    `cache` is where fetched and decoded copies are kept (the user's cache by default), `say` is told what takes long.
+    Raises ConfigInvalid for an unknown name, DatasetUnavailable, DatasetCorrupt.
     """
-    if name not in LOADERS:
-        raise ConfigInvalid(f"there is no dataset {name!r}; choose from {', '.join(LOADERS)}")
-    return LOADERS[name](folder, cache or user_cache(), say)
+    cache = cache or user_cache()
+    library, _, its_name = name.partition(":")
+    if name == fashion_mnist.NAME:
+        return fashion_mnist.load(folder, cache, say)
+    if name == FILES:
+        if folder is None:
+            raise ConfigInvalid("training on files needs the folder or table they are in; give it by --data")
+        return files.load(folder, options or FileOptions(), cache, say)
+    if library == "keras" and its_name:
+        return named.from_keras(its_name, say)
+    if library == "tfds" and its_name:
+        return files.load(named.from_tfds(its_name, cache, say), options or FileOptions(), cache, say)
+    raise ConfigInvalid(f"there is no dataset {name!r}; choose from {', '.join(DATASETS)}")
 
 
 def user_cache() -> Path:

@@ -1,0 +1,66 @@
+"""Lists a folder of class-named folders of pictures, with `train`, `val` and `test` above them or without.
+
+Every file that is not hidden counts as a picture, so that nothing is passed over in silence: what can't be read is
+reported later, by its name. Called by `files`.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.datasets.listing import SPLIT_NAMES, Listed, SplitName
+from training.errors import DatasetCorrupt, DatasetUnavailable
+
+# What file managers leave behind.
+_NO_PICTURES = frozenset({"desktop.ini", "thumbs.db"})
+
+
+def pictures(root: Path) -> list[Listed]:
+    """Every picture below `root`, in the order of their paths.
+
+    Raises DatasetUnavailable for a folder that can't be read, DatasetCorrupt for a class folder without pictures and
+    for classes that only validation or test know.
+    """
+    try:
+        return list(_pictures(root))
+    except OSError as error:
+        raise DatasetUnavailable(f"{error.filename or root} can't be read: {error.strerror}") from error
+
+
+def _pictures(root: Path) -> Iterator[Listed]:
+    folders = _folders(root)
+    splits = {name: SPLIT_NAMES[name.lower()] for name in folders if name.lower() in SPLIT_NAMES}
+    if "train" not in splits.values():
+        yield from _of_classes(root, None)
+        return
+    strange = sorted(set(folders) - set(splits))
+    if strange:
+        raise DatasetCorrupt(
+            f"{root} has folders for splits and also {strange[0]!r}; put every class folder into a split's folder"
+        )
+    trained = {name for folder, split in splits.items() if split == "train" for name in _folders(root / folder)}
+    for folder, split in splits.items():
+        for name in _folders(root / folder):
+            if name not in trained:
+                raise DatasetCorrupt(f"{root / folder} has the class {name!r}, which the training pictures do not have")
+        yield from _of_classes(root / folder, split)
+
+
+def _of_classes(root: Path, split: SplitName | None) -> Iterator[Listed]:
+    for name in _folders(root):
+        files = list(_files(root / name))
+        if not files:
+            raise DatasetCorrupt(f"the class folder {root / name} has no picture; add some, or remove the folder")
+        yield from (Listed(path, name, split) for path in files)
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and name.lower() not in _NO_PICTURES:
+                yield Path(path, name)
