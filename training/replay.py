@@ -24,12 +24,12 @@ PATHS = {"onnx": "model.onnx", "saved_model": "."}
 # What gives the explanations beside each format, where there are any.
 EXPLAIN_FILE = "explain.onnx"
 EXPLAIN_SIGNATURE = "explain"
-_PROOFS = {"onnx": "model.onnx", "saved_model": "saved_model.pb"}
+_FILES = {"onnx": "model.onnx", "saved_model": "saved_model.pb"}
 
 
 def formats_in(folder: Path) -> tuple[str, ...]:
     """The formats that were exported into the folder, the preferred first."""
-    return tuple(name for name, file in _PROOFS.items() if (folder / file).is_file())
+    return tuple(name for name, file in _FILES.items() if (folder / file).is_file())
 
 
 def open_format(name: str, folder: Path) -> Run:
