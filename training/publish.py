@@ -83,6 +83,7 @@ def train_and_publish(
                     exact=evaluations,
                     pictures=config.int8_pictures,
                     gate=Gate(config.int8_max_loss, config.int8_min_agreement),
+                    explain=replay.EXPLAIN_FILE if config.explain else None,
                 ),
                 say,
             )

@@ -50,10 +50,12 @@ def int8_variant(
     exact: Mapping[str, Evaluation],
     pictures: int,
     gate: Gate,
+    explain: str | None = None,
 ) -> Variant:
     """Writes `model.int8.onnx` beside `model.onnx`, calibrated on `pictures` training examples, and measures it.
 
-    `exact` are the answers of `model.onnx` to the test split. Raises VariantRefused, with the figures, and leaves no
+    `exact` are the answers of `model.onnx` to the test split; `explain` is the file of its explanations, which the variant
+    shares. Raises VariantRefused, with the figures, and leaves no
     file, where the graph can't be quantised or the variant is not as good as the gate wants.
     """
     calibration = calibration_rows(dataset, task, pictures)
@@ -74,6 +76,7 @@ def int8_variant(
         tolerance=max(tolerance(*runs, inputs) for inputs in rows),
         accuracy=found[task.heads[0].name].accuracy,
         agreement=agreement,
+        explain=explain,
     )
 
 
