@@ -54,9 +54,9 @@ def int8_variant(
 ) -> Variant:
     """Writes `model.int8.onnx` beside `model.onnx`, calibrated on `pictures` training examples, and measures it.
 
-    `exact` are the answers of `model.onnx` to the test split; `explain` is the file of its explanations, which the variant
-    shares. Raises VariantRefused, with the figures, and leaves no
-    file, where the graph can't be quantised or the variant is not as good as the gate wants.
+    `exact` are the answers of `model.onnx` to the test split; `explain` is the file of its explanations, which the
+    variant shares. Raises VariantRefused, with the figures, and leaves no file, where the graph can't be quantised or
+    the variant is not as good as the gate wants.
     """
     calibration = calibration_rows(dataset, task, pictures)
     file = quantize(folder, calibration)
