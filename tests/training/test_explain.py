@@ -207,7 +207,7 @@ def test_a_trained_model_is_published_with_maps_that_every_variant_proves(tmp_pa
     bundle = train_and_publish(shapes.config(architecture="pooled", explain=True), dataset, tmp_path)
     store.verify_files(bundle)
     assert [head.activation_map for head in bundle.manifest.heads] == ["class_activation_map"]
-    assert [variant.explain for variant in bundle.manifest.variants] == ["explain.onnx", "explain"]
+    assert [variant.explain for variant in bundle.manifest.variants] == ["explain.onnx", "explain", "explain.onnx"]
     proved = json.loads((bundle.path / "report" / "metrics.json").read_text())["parity"]
     assert {(one["format"], one["output"]) for one in proved} == {
         (name, output) for name in replay.OPENERS for output in ("probabilities", "class_activation_map")
