@@ -1,0 +1,170 @@
+"""The network as a drawing: an SVG of its blocks with their shapes and weights, made without graphviz.
+
+Colours come from the page's CSS variables, with fallbacks for the file on its own. Every name is escaped. Called by
+`training.report`.
+"""
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import keras
+
+from training.visualize.graph import Block, Graph, Shape, read_graph
+from training.visualize.layout import Point, lay_out
+from training.visualize.style import BLUE, GREEN, INK, LINE, MUTED, ORANGE, SURFACE, VERMILION
+from training.visualize.walk import has_graph
+
+_WIDTH, _HEIGHT, _LAYER = 272, 46, 74  # a block, and from one layer to the next, in units of the drawing
+_MARGIN = 10
+_LONGEST = 29  # letters that fit beside a shape
+
+_GREY = "#8a929c"
+_KINDS = {
+    "Conv": BLUE,
+    "Dense": GREEN,
+    "Pool": ORANGE,
+    "Add": VERMILION,
+    "Concatenate": VERMILION,
+    "Subtract": VERMILION,
+    "Multiply": VERMILION,
+    "Abs": VERMILION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One SVG, `width` units wide at its natural size, of the model called `name`."""
+
+    name: str
+    svg: str
+    width: int
+
+
+def draw(model: keras.Model) -> tuple[Drawing, ...]:
+    """The model, then each model within it, once; nothing where it is code without a graph."""
+    if not has_graph(model):
+        return ()
+    graph = read_graph(model)
+    drawings = {id(model): _draw_graph(model.name, graph)}
+    for layer in (layer for block in graph.blocks for layer in block.layers if has_graph(layer)):
+        if id(layer) not in drawings:
+            inner = draw(layer)
+            drawings[id(layer)] = inner[0]
+            drawings |= {id(drawing): drawing for drawing in inner[1:]}
+    return tuple(drawings.values())
+
+
+def _draw_graph(name: str, graph: Graph) -> Drawing:
+    layout = lay_out(len(graph.blocks), graph.edges)
+    width = round(layout.width * _WIDTH + 2 * _MARGIN)
+    height = (layout.height - 1) * _LAYER + _HEIGHT + 2 * _MARGIN
+    edges = "".join(_edge(route) for route in layout.routes.values())
+    blocks = "".join(_block(block, centre) for block, centre in zip(graph.blocks, layout.centres, strict=True))
+    title = f"Graph of {name}: {len(graph.blocks)} blocks, {len(graph.edges)} connections"
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'font-family="var(--font, system-ui, sans-serif)"><title>{escape(title)}</title>{edges}{blocks}</svg>'
+    )
+    return Drawing(name, svg, width)
+
+
+def _at(point: Point) -> Point:
+    return _MARGIN + point[0] * _WIDTH, _MARGIN + _HEIGHT / 2 + point[1] * _LAYER
+
+
+def _edge(route: tuple[Point, ...]) -> str:
+    """A curve from the bottom of one block to the top of another, upright wherever it passes a layer."""
+    points = [_at(point) for point in route]
+    x, y = points[0][0], points[0][1] + _HEIGHT / 2
+    path = f"M{x:.1f} {y:.1f}"
+    for number, (to_x, middle) in enumerate(points[1:], 1):
+        last = number == len(points) - 1
+        to_y = middle - _HEIGHT / 2
+        bend = (to_y - y) / 2
+        path += f"C{x:.1f} {y + bend:.1f} {to_x:.1f} {to_y - bend:.1f} {to_x:.1f} {to_y - (5 if last else 0):.1f}"
+        x, y = to_x, middle + _HEIGHT / 2
+        if not last:
+            path += f"V{y:.1f}"
+    tip = f"M{x - 3.5:.1f} {points[-1][1] - _HEIGHT / 2 - 6:.1f}l3.5 6l3.5 -6z"
+    colour = f"var(--edge, {_GREY})"
+    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/><path d="{tip}" fill="{colour}"/>'
+
+
+def _block(block: Block, centre: Point) -> str:
+    x, y = _at(centre)
+    left, top = x - _WIDTH / 2, y - _HEIGHT / 2
+    ink, muted = f"var(--ink, {INK})", f"var(--muted, {MUTED})"
+    frame = (
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="8" '
+        f'fill="var(--surface, {SURFACE})" stroke="var(--line, {LINE})" stroke-width="1.2"/>'
+    )
+    if block.role != "layer":
+        words = f'<tspan font-weight="600" fill="{ink}">{escape(_cut(block.name))}</tspan>  {_shape(block.shape)}'
+        frame = frame.replace('rx="8"', f'rx="{_HEIGHT / 2}"')
+        return f'{frame}<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" font-size="12" fill="{muted}">{words}</text>'
+    title, note = _words(block)
+    weights = f"{block.parameters:,}" if block.parameters else ""
+    right = left + _WIDTH - 12
+    return (
+        f"<g><title>{escape(', '.join(block.paths))}</title>{frame}"
+        f'<rect x="{left + 6:.1f}" y="{top + 8:.1f}" width="4" height="{_HEIGHT - 16}" rx="2" fill="{_colour(block)}"/>'
+        f'<text x="{left + 19:.1f}" y="{top + 19:.1f}" font-size="12.5" font-weight="600" fill="{ink}">{escape(title)}</text>'
+        f'<text x="{left + 19:.1f}" y="{top + 35:.1f}" font-size="11" fill="{muted}">{escape(note)}</text>'
+        f'<text x="{right:.1f}" y="{top + 19:.1f}" text-anchor="end" font-size="11" fill="{muted}">{_shape(block.shape)}</text>'
+        f'<text x="{right:.1f}" y="{top + 35:.1f}" text-anchor="end" font-size="11" fill="{muted}">{weights}</text></g>'
+    )
+
+
+def _words(block: Block) -> tuple[str, str]:
+    """What the block is, and what follows within it or how it is shared."""
+    first, *rest = block.layers
+    shared = [f"shared, called {block.calls} times"] if block.calls > 1 else []
+    model = [f"{first.name}, drawn below"] if has_graph(first) else []
+    activation = _activation(first)
+    notes = shared + model + ([activation] if activation else []) + [_finish(layer) for layer in rest]
+    return _cut(_title(first)), _cut(" · ".join(notes), 34)
+
+
+def _title(layer: Any) -> str:
+    """The layer's kind and the numbers that matter: kernel, stride, filters, units."""
+    kind = "Model" if has_graph(layer) else type(layer).__name__
+    facts = []
+    for name in ("kernel_size", "pool_size"):
+        if sides := getattr(layer, name, None):
+            facts.append("×".join(map(str, sides)))
+    if max(getattr(layer, "strides", None) or (1,)) > 1 and not hasattr(layer, "pool_size"):
+        facts.append("/" + str(max(layer.strides)))
+    if max(getattr(layer, "dilation_rate", None) or (1,)) > 1:
+        facts.append(f"dilated {max(layer.dilation_rate)}")
+    count = getattr(layer, "filters", None) or getattr(layer, "units", None)
+    words = " ".join([kind, *facts])
+    return f"{words}, {count}" if count else words
+
+
+def _activation(layer: Any) -> str:
+    name = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    return "" if name == "linear" else name
+
+
+def _finish(layer: Any) -> str:
+    short = {"BatchNormalization": "batch norm", "LayerNormalization": "layer norm", "ReLU": "relu", "Softmax": "softmax"}
+    kind = type(layer).__name__
+    if rate := getattr(layer, "rate", None):
+        return f"dropout {rate:g}"
+    return _activation(layer) or short.get(kind, kind)
+
+
+def _colour(block: Block) -> str:
+    if has_graph(block.layers[0]):
+        return "#6a51a3"
+    kind = type(block.layers[0]).__name__
+    return next((colour for part, colour in _KINDS.items() if part in kind), _GREY)
+
+
+def _shape(shape: Shape) -> str:
+    return "×".join("?" if side is None else str(side) for side in shape) or "1"
+
+
+def _cut(words: str, most: int = _LONGEST) -> str:
+    return words if len(words) <= most else words[: most - 1] + "…"

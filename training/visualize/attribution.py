@@ -1,0 +1,76 @@
+"""Which part of a picture speaks for an answer: Grad-CAM and saliency. Shown by `training.report` and `training.show`.
+
+Both follow the class's score before softmax back into the network: Grad-CAM to the last feature maps, which is coarse
+and steady, saliency to the pixels, which is fine and restless.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from training.visualize.trace import Step, Trace, as_inputs, input_names, numbers, trace
+
+Heat = dict[str, NDArray[np.float32]]  # by input name: [n, height, width], nothing below 0
+
+_NOISY_COPIES = 16
+_NOISE = 0.1 * 255  # standard deviation
+
+
+def grad_cam(model: keras.Model, pixels: Mapping[str, NDArray[Any]], output: str, classes: NDArray[np.int64]) -> Heat:
+    """Selvaraju et al., "Grad-CAM" (2017), equations 1 and 2, at the last feature maps that see only that input.
+
+    `pixels` are uint8 [n, h, w, c] by input, `classes` int64 [n] the answer to explain for each. The heat has the
+    feature maps' size. Inputs without feature maps of their own are left out.
+    """
+    inputs = as_inputs(model, pixels)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        run = trace(model, inputs)
+        score = _score(run, output, classes)
+    targets = {name: step for name in input_names(model) if (step := _last_maps(run, name)) is not None}
+    gradients = tape.gradient(score, {name: step.value for name, step in targets.items()})
+    return {name: _weighted(step.value, gradients[name]) for name, step in targets.items()}
+
+
+def saliency(model: keras.Model, pixels: Mapping[str, NDArray[Any]], output: str, classes: NDArray[np.int64]) -> Heat:
+    """Smilkov et al., "SmoothGrad" (2017): the mean gradient to the pixels over noisy copies, its largest channel.
+
+    `pixels` are uint8 [n, h, w, c] by input, `classes` int64 [n]. The heat has the pictures' size. The noise is the
+    same every time.
+    """
+    clean = as_inputs(model, pixels)
+    sums = [np.zeros(tensor.shape, np.float32) for tensor in clean]
+    random = np.random.default_rng(0)
+    for _ in range(_NOISY_COPIES):
+        noisy = [tensor + random.normal(0, _NOISE, tensor.shape).astype(np.float32) for tensor in clean]
+        with tf.GradientTape() as tape:
+            tape.watch(noisy)
+            score = _score(trace(model, noisy), output, classes)
+        for total, gradient in zip(sums, tape.gradient(score, noisy), strict=True):
+            total += 0 if gradient is None else numbers(gradient)
+    means = (np.abs(total / _NOISY_COPIES).max(axis=3) for total in sums)
+    return dict(zip(input_names(model), means, strict=True))
+
+
+def _score(run: Trace, output: str, classes: NDArray[np.int64]) -> Any:
+    """The sum of the chosen classes' scores; rows don't touch each other, so each gets its own gradient."""
+    logits = next(iter(run.logits.values())) if len(run.logits) == 1 else run.logits[output]
+    if logits.shape[1] == 1:  # a single sigmoid speaks for class 1, and against class 0
+        return tf.reduce_sum(logits[:, 0] * tf.constant(np.where(classes > 0, 1.0, -1.0), logits.dtype))
+    return tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
+
+
+def _last_maps(run: Trace, name: str) -> Step | None:
+    own = [step for step in run.steps if step.is_spatial and step.sources == {name}]
+    return own[-1] if own else None
+
+
+def _weighted(maps: Any, gradient: Any) -> NDArray[np.float32]:
+    if gradient is None:
+        return np.zeros(maps.shape[:3], np.float32)
+    weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+    return numbers(tf.nn.relu(tf.reduce_sum(weights * maps, axis=3)))

@@ -1,0 +1,66 @@
+"""The model's own view of the pictures: its last features, laid flat. Drawn by `training.report`.
+
+Principal components by NumPy: they are deterministic, keep distances as far as a plane can, and need no other library;
+methods that pull clusters further apart (t-SNE, UMAP) show gaps that the model may not have.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from training.visualize.style import INK, SERIES, SURFACE, look
+
+COMPONENTS = 4
+_MARKERS = "os^Dv"  # with the colours, enough for 50 classes before a pair repeats
+_NAMED = 20  # classes whose names are still written into the cloud
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """Features on their principal axes: `points` float [n, components], `shares` float [components] of the variance."""
+
+    points: NDArray[np.floating]
+    shares: NDArray[np.floating]
+
+
+def principal_components(features: NDArray[np.floating], components: int = COMPONENTS) -> Projection:
+    """Projects float [n, d] on the axes of most variance (Pearson, 1901); fewer where n or d allow no more.
+
+    An axis points to where its largest weight is positive, so that the same features always give the same picture.
+    """
+    centred = features.astype(np.float64) - features.mean(axis=0)
+    _, values, axes = np.linalg.svd(centred, full_matrices=False)
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, np.newaxis]
+    shares = values**2 / max((values**2).sum(), np.finfo(float).tiny)
+    return Projection(centred @ axes[:components].T, shares[:components])
+
+
+def embedding(projection: Projection, classes: NDArray[np.int64], labels: Sequence[str]) -> Figure:
+    """One dot a picture, coloured by its true class (int64 [n]), on axes 1 and 2 and, where there are, 3 and 4."""
+    pairs = [(first, first + 1) for first in range(0, len(projection.shares) - 1, 2)]
+    with look():
+        figure = Figure(figsize=(5 * len(pairs), 4.6), layout="constrained")
+        for axes, (x, y) in zip(figure.subplots(1, len(pairs), squeeze=False)[0], pairs, strict=True):
+            _cloud(axes, projection.points[:, [x, y]], classes, labels)
+            axes.set(xlabel=f"axis {x + 1}: {projection.shares[x]:.0%} of the variance")
+            axes.set(ylabel=f"axis {y + 1}: {projection.shares[y]:.0%}", xticks=[], yticks=[])
+    return figure
+
+
+def _cloud(axes: Axes, points: NDArray[np.floating], classes: NDArray[np.int64], labels: Sequence[str]) -> None:
+    outline = withStroke(linewidth=3, foreground=SURFACE)
+    axes.grid(visible=False)
+    for number in np.unique(classes):
+        mine = points[classes == number]
+        colour, marker = SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES) % len(_MARKERS)]
+        axes.scatter(mine[:, 0], mine[:, 1], s=9, color=colour, marker=marker, alpha=0.55, linewidths=0)
+    if len(labels) <= _NAMED:
+        for number in np.unique(classes):
+            x, y = np.median(points[classes == number], axis=0)
+            text = axes.text(x, y, labels[number], ha="center", va="center", color=INK, fontsize=8, weight="bold")
+            text.set_path_effects([outline])

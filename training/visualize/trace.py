@@ -1,0 +1,136 @@
+"""One run through a model with everything that happened on the way: what the looks inside are made from.
+
+Inputs are float32 pixels from 0 to 255 although the model takes uint8, so that there are gradients to them. Layers are
+called in inference mode, each told so: Keras's image augmentation is active unless told otherwise. Needs the
+TensorFlow backend. Called by the modules beside it.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from training.visualize.graph import Block, read_graph
+from training.visualize.walk import tensors, walk
+
+_SPATIAL = 4  # dimensions of a tensor of feature maps: batch, height, width, channels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One call of one layer. `value` is its first result; `sources` are the model's inputs that it depends on."""
+
+    path: str
+    layer: Any
+    arguments: tuple[Any, ...]
+    value: Any
+    sources: frozenset[str]
+
+    @property
+    def is_spatial(self) -> bool:
+        """Whether the result is feature maps, more than one place each."""
+        return len(self.value.shape) == _SPATIAL and self.value.shape[1] * self.value.shape[2] > 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """All steps in their order, and for every output its scores before softmax or sigmoid, [n, classes]."""
+
+    steps: tuple[Step, ...]
+    logits: dict[str, Any]
+
+
+class _Reached(Exception):  # noqa: N818 - not an error: the rest of the model is not of interest
+    pass
+
+
+def input_names(model: keras.Model) -> tuple[str, ...]:
+    """The names of a model's inputs, in its order."""
+    return tuple(tensor.name for tensor in model.inputs)
+
+
+def as_inputs(model: keras.Model, pixels: Mapping[str, NDArray[Any]]) -> list[Any]:
+    """Pictures by input name as float32 tensors in the model's order.
+
+    A model with one input takes them under whatever name: the exported name need not be the one that Keras gave.
+    """
+    names = input_names(model)
+    chosen = list(pixels.values()) if len(names) == 1 else [pixels[name] for name in names]
+    return [tf.constant(array, tf.float32) for array in chosen]
+
+
+def trace(model: keras.Model, inputs: list[Any], until: str | None = None) -> Trace:
+    """Runs float32 tensors through the model, or through its steps up to the layer whose path is `until`."""
+    steps: list[Step] = []
+    origin = {id(tensor): frozenset((name,)) for name, tensor in zip(input_names(model), inputs, strict=True)}
+
+    def visit(layer: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = layer(*args, **kwargs, **_inference(layer, kwargs))
+        taken, made = tensors(args, kwargs), tensors(result)
+        sources = frozenset[str]().union(*(origin.get(id(tensor), frozenset()) for tensor in taken))
+        origin.update((id(tensor), sources) for tensor in made)
+        steps.append(Step(path, layer, args, made[0], sources))
+        if path == until:
+            raise _Reached
+        return result
+
+    try:
+        outputs = walk(model, inputs, visit)
+    except _Reached:
+        return Trace(tuple(steps), {})
+    return Trace(tuple(steps), {name: _before_activation(steps, value) for name, value in _by_name(outputs).items()})
+
+
+def blocks(model: keras.Model) -> tuple[Block, ...]:
+    """The layers of a model as blocks, those within inner models laid open, in an order in which they may run."""
+    return tuple(block for block in read_graph(model, inside=True).blocks if block.role == "layer")
+
+
+def spatial(block: Block) -> bool:
+    """Whether a block gives feature maps, more than one place each."""
+    return len(block.shape) == _SPATIAL - 1 and block.shape[0] != 1
+
+
+def _inference(layer: Any, kwargs: dict[str, Any]) -> dict[str, bool]:
+    takes = "training" in inspect.signature(layer.call).parameters and "training" not in kwargs
+    return {"training": False} if takes else {}
+
+
+def _by_name(outputs: Any) -> dict[str, Any]:
+    if isinstance(outputs, dict):
+        return outputs
+    flat = tensors(outputs)
+    return {"output": flat[0]} if len(flat) == 1 else {f"output {number}": one for number, one in enumerate(flat, 1)}
+
+
+def _before_activation(steps: list[Step], output: Any) -> Any:
+    """The scores whose softmax or sigmoid an output is; the output itself where it is something else.
+
+    Explanations follow scores: near certainty a probability hardly moves, whatever the picture does.
+    """
+    step = next((one for one in reversed(steps) if one.value is output), None)
+    if step is None:
+        return output
+    squashing = (keras.activations.softmax, keras.activations.sigmoid)
+    if isinstance(step.layer, keras.layers.Softmax):
+        return step.arguments[0]
+    if getattr(step.layer, "activation", None) not in squashing:
+        return output
+    if isinstance(step.layer, keras.layers.Activation):
+        return step.arguments[0]
+    activation, step.layer.activation = step.layer.activation, keras.activations.linear
+    try:
+        return step.layer(*step.arguments)
+    finally:
+        step.layer.activation = activation
+
+
+def numbers(tensor: Any) -> NDArray[np.float32]:
+    """A tensor as a float32 array, whatever precision it was computed in."""
+    array: NDArray[np.float32] = np.asarray(keras.ops.convert_to_numpy(tensor), np.float32)
+    return array
