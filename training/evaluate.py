@@ -1,11 +1,12 @@
 """Measures the exported model the way it will be used: encoded test pictures in, answers out.
 
-Pictures are written as PNG files, read by `bundle.preprocessing` and run by ONNX Runtime, so the accuracy that is
-published is the one that a server with the same bundle gives. Keras is not involved. Called by `training.publish`.
+Pictures are taken as the files that a user has, read by `bundle.preprocessing` and run by the exported file's own
+runtime, so the accuracy that is published is the one that a server with the same bundle gives. Keras is not involved.
+Called by `training.publish`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +14,16 @@ from numpy.typing import NDArray
 from bundle.manifest import Preprocessing
 from bundle.postprocessing import top_k
 from bundle.preprocessing import decode
-from training import replay
 from training.datasets import Split
-from training.datasets.encoding import encode
+from training.replay import Arrays, Run
+from training.tasks import FIXED_SEED, Examples, Task
 
 _BATCH_SIZE = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """The model's answers to every test picture, in their order.
+    """One head's answers to every example of a split, in their order.
 
     `labels` and `predicted` are class indices, int64 [n]; `scores` are the predicted classes' probabilities, float32
     [n].
@@ -35,7 +36,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """The share of pictures whose best class is their label."""
+        """The share of examples whose best class is their label."""
         return float((self.predicted == self.labels).mean())
 
     @property
@@ -51,16 +52,42 @@ class Evaluation:
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """For each class the share of its pictures that were found, float64 [classes]; 0 where it has no picture."""
+        """For each class the share of its examples that were found, float64 [classes]; 0 where it has none."""
         return _shares(self.confusion, axis=1)
 
 
-def evaluate(folder: Path, split: Split, spec: Preprocessing, output: str) -> Evaluation:
-    """Asks the ONNX model in `folder` about every picture of the split and takes the best class of `output`."""
-    pixels = np.stack([decode(encode(image), spec) for image in split.images])
-    probabilities = replay.in_batches(replay.open_onnx(folder), {spec.input: pixels}, _BATCH_SIZE)[output]
-    best, scores = top_k(probabilities, 1)
-    return Evaluation(split.labels, best[:, 0], scores[:, 0], probabilities.shape[1])
+def evaluate(run: Run, split: Split, task: Task, preprocessing: Sequence[Preprocessing]) -> dict[str, Evaluation]:
+    """Asks an opened file (`training.replay`) about every example of the split; the answers by head.
+
+    `preprocessing` has one entry for each input of the task. Pictures are decoded batch by batch, so a split of any
+    size takes the memory of one.
+    """
+    examples = task.examples(split, FIXED_SEED)
+    batches = [examples[start : start + _BATCH_SIZE] for start in range(0, len(examples), _BATCH_SIZE)]
+    best = [_best(run(decoded(batch, split, preprocessing)), task) for batch in batches]
+    return {
+        head.name: Evaluation(
+            examples.targets[head.name],
+            np.concatenate([answers[head.name][0] for answers in best]),
+            np.concatenate([answers[head.name][1] for answers in best]),
+            len(head.labels),
+        )
+        for head in task.heads
+    }
+
+
+def decoded(examples: Examples, split: Split, preprocessing: Sequence[Preprocessing]) -> Arrays:
+    """The examples' pixels as a server would have them, uint8 [n, height, width, channels] by input name."""
+    return {
+        spec.input: np.stack([decode(split.encoded(int(index)), spec) for index in examples.inputs[spec.input]])
+        for spec in preprocessing
+    }
+
+
+def _best(outputs: Arrays, task: Task) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """The best class of every row and its probability, by head."""
+    best = {head.name: top_k(outputs[head.output], 1) for head in task.heads}
+    return {name: (classes[:, 0], scores[:, 0]) for name, (classes, scores) in best.items()}
 
 
 def _shares(confusion: NDArray[np.int64], axis: int) -> NDArray[np.float64]:

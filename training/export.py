@@ -1,8 +1,8 @@
 """Writes a trained model as SavedModel and ONNX.
 
-Owns the exported signature: uint8 pixels [n, height, width, channels] under the name `image`, any batch size,
-probabilities under the name `probabilities`, the same in both formats. Whether the files tell the truth is
-`training.parity`'s business. Called by `training.publish`.
+Owns the exported signature, which is the same in both formats: the inputs under their own names, uint8 pixels
+[n, height, width, channels], any batch size; the outputs under the names of `training.asking`. Whether the files tell
+the truth is `training.parity`'s business. Called by `training.publish`.
 """
 
 import warnings
@@ -12,11 +12,9 @@ import keras
 import onnx
 
 from bundle.manifest import Signature, TensorSpec
+from training.asking import named, structured
 from training.errors import ExportUnfaithful
-from training.replay import ONNX_FILE
-
-INPUT = "image"
-OUTPUT = "probabilities"
+from training.replay import PATHS
 
 # The highest that tf2onnx translates without additions of its own: opset 18 brings one more Transpose.
 _OPSET = 17
@@ -25,34 +23,37 @@ _OPSET = 17
 def export(model: keras.Model, folder: Path) -> Signature:
     """Writes `saved_model.pb`, `variables/` and `model.onnx` into `folder`, and gives the signature they share.
 
-    `model` has one input of pixels and one output of probabilities. Raises ExportUnfaithful where a format can't
-    express the model.
+    Raises ExportUnfaithful where a format can't express the model.
     """
     served = _served(model)
     try:
         _write_saved_model(served, folder)
-        _write_onnx(served, folder / ONNX_FILE)
+        _write_onnx(served, folder / PATHS["onnx"])
     except Exception as error:  # the converters raise whatever they like
         raise ExportUnfaithful(f"the model can't be exported: {error}") from error
-    return _signature(served)
+    return Signature(inputs=_specs(served.input), outputs=_specs(served.output))
 
 
 def _served(model: keras.Model) -> keras.Model:
-    """The model in inference mode, with named input and output.
+    """The model in inference mode, with dicts of named inputs and outputs.
 
     `training=False` is said here because Keras's export does not: its image layers (random flips, crops, resizing)
     would stay active, and batch normalisation after them would use the batch's own statistics.
     """
-    (declared,) = model.inputs
-    pixels = keras.Input(declared.shape[1:], dtype=declared.dtype, name=INPUT)
-    return keras.Model(pixels, {OUTPUT: model(pixels, training=False)})
+    inputs = {
+        tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in model.inputs
+    }
+    return keras.Model(inputs, named(model, model(structured(model, inputs), training=False)))
 
 
 def _write_saved_model(served: keras.Model, folder: Path) -> None:
     # Not `served.export(folder)`: that stores every weight twice.
     archive = keras.export.ExportArchive()
-    spec = keras.InputSpec(dtype=served.input.dtype, shape=served.input.shape, name=INPUT)
-    archive.add_endpoint("serve", lambda pixels: served(pixels, training=False), input_signature=[spec])
+    specs = {
+        name: keras.InputSpec(dtype=tensor.dtype, shape=tensor.shape, name=name)
+        for name, tensor in served.input.items()
+    }
+    archive.add_endpoint("serve", lambda inputs: served(inputs, training=False), input_signature=[specs])
     archive.write_out(folder, verbose=False)
 
 
@@ -73,9 +74,7 @@ def _name_the_batch(file: Path) -> None:
     onnx.save(model, file)
 
 
-def _signature(served: keras.Model) -> Signature:
-    pixels, scores = served.input, served.output[OUTPUT]
-    return Signature(
-        inputs=(TensorSpec(name=INPUT, dtype=pixels.dtype, shape=tuple(pixels.shape)),),
-        outputs=(TensorSpec(name=OUTPUT, dtype=scores.dtype, shape=tuple(scores.shape)),),
+def _specs(tensors: dict[str, keras.KerasTensor]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name=name, dtype=tensor.dtype, shape=tuple(tensor.shape)) for name, tensor in tensors.items()
     )

@@ -1,57 +1,76 @@
 """The golden samples: encoded pictures with the answers that Keras's own `predict` gives to them.
 
 A server reproduces them on its own hardware before it says READY, so they must touch what could differ there: every
-class, PNG and JPEG, and pictures in colour that have to be cut down and turned to grey. Called by `training.publish`.
+class of every head, PNG and JPEG, and pictures in colour that have to be cut down and turned to grey. Called by
+`training.publish`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle import headers
 from bundle.manifest import Golden, Preprocessing
 from bundle.preprocessing import decode
+from training.asking import predict
 from training.datasets import Split
 from training.datasets.encoding import encode
+from training.tasks import FIXED_SEED, Task
 
+Kind = Literal["PNG", "JPEG"]
+
+_OUTPUTS = "golden/outputs.npz"
 _LEAST = 16
 _JPEG_EVERY = 5
+_SUFFIXES: dict[Kind, str] = {"PNG": "png", "JPEG": "jpg"}
 _ENLARGED = (7, 5)  # rows, columns: not square, so that a swap of the sides shows
 _TINT = (1.0, 0.8, 0.6)
 
 
-def write_golden(model: keras.Model, folder: Path, split: Split, spec: Preprocessing, output: str) -> Golden:
-    """Writes `golden/` into `folder`: test pictures of every class and what `model` answers, named `output`."""
-    files = _pictures(split)
-    pixels = np.stack([decode(picture, spec) for picture in files.values()])
-    answers = model.predict(pixels, batch_size=len(pixels), verbose=0)
-    golden = Golden(images={spec.input: tuple(files)}, outputs="golden/outputs.npz")
+def write_golden(
+    model: keras.Model, folder: Path, split: Split, task: Task, preprocessing: Sequence[Preprocessing]
+) -> Golden:
+    """Writes `golden/` into `folder`: examples of every class and what `model` answers, by input and output name."""
+    examples = task.examples(split, FIXED_SEED)
+    examples = examples[_of_every_class(list(examples.targets.values()))]
     (folder / "golden").mkdir()
-    for path, picture in files.items():
-        (folder / path).write_bytes(picture)
-    np.savez(folder / golden.outputs, **{output: answers})
-    return golden
+    images, pixels = {}, {}
+    for spec in preprocessing:
+        files = _pictures(spec.input, split, examples.inputs[spec.input])
+        for path, picture in files.items():
+            (folder / path).write_bytes(picture)
+        images[spec.input] = tuple(files)
+        pixels[spec.input] = np.stack([decode(picture, spec) for picture in files.values()])
+    np.savez(folder / _OUTPUTS, allow_pickle=False, **predict(model, pixels))
+    return Golden(images=images, outputs=_OUTPUTS)
 
 
-def _pictures(split: Split) -> dict[str, bytes]:
-    """Encoded pictures by their paths in the bundle."""
-    chosen = split.images[_of_every_class(split.labels)]
+def _pictures(name: str, split: Split, indices: NDArray[np.int64]) -> dict[str, bytes]:
+    """Encoded pictures of the input `name`, by their paths in the bundle."""
     files = {}
-    for number, image in enumerate(chosen):
-        is_jpeg = number % _JPEG_EVERY == _JPEG_EVERY - 1
-        files[f"golden/{number:02}.{'jpg' if is_jpeg else 'png'}"] = encode(image, "JPEG" if is_jpeg else "PNG")
-    large = _enlarged_and_tinted(chosen[0])
-    files["golden/large.png"] = encode(large)
-    files["golden/large.jpg"] = encode(large, "JPEG")
-    return files
+    for number, index in enumerate(indices.tolist()):
+        if number % _JPEG_EVERY == _JPEG_EVERY - 1:
+            files[f"golden/{name}-{number:02}.jpg"] = encode(split.images[index], "JPEG")
+        else:
+            picture = split.encoded(index)
+            files[f"golden/{name}-{number:02}.{headers.read(picture).format.lower()}"] = picture
+    large = _enlarged_and_tinted(split.images[indices[0]])
+    return files | {f"golden/{name}-large.{suffix}": encode(large, kind) for kind, suffix in _SUFFIXES.items()}
 
 
-def _of_every_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The indices of the first pictures of every class, as many of each, at least 16 in all where there are so many."""
+def _of_every_class(targets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """The numbers of the first examples of every class of every head, as many of each class; 16 in all if there are."""
+    return np.unique(np.concatenate([_first_of_each(labels) for labels in targets]))
+
+
+def _first_of_each(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     classes = np.unique(labels)
     each = -(-_LEAST // len(classes))
-    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in classes]))
+    return np.concatenate([np.flatnonzero(labels == label)[:each] for label in classes])
 
 
 def _enlarged_and_tinted(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

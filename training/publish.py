@@ -4,32 +4,24 @@ Nothing of a run can be seen in the repository before its last line: everything 
 run that fails or is stopped leaves nothing behind. Called by `training.cli`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bundle.manifest import (
-    SCHEMA_VERSION,
-    Golden,
-    Head,
-    Manifest,
-    Preprocessing,
-    Signature,
-    Variant,
-)
+import msgspec
+
+from bundle.manifest import SCHEMA_VERSION, Head, Manifest, Preprocessing, Variant
 from bundle.store import Bundle, publish, staging
+from training import architectures, replay
 from training.config import TrainingConfig
 from training.datasets import Dataset
-from training.evaluate import Evaluation, evaluate
-from training.export import INPUT, OUTPUT, export
+from training.evaluate import Evaluation, decoded, evaluate
+from training.export import export
 from training.golden import write_golden
-from training.parity import TOLERANCE, prove
+from training.parity import EXAMPLES, TOLERANCE, prove
 from training.provenance import provenance
-from training.replay import ONNX_FILE
 from training.report import write_report
+from training.tasks import FIXED_SEED, HeadSpec, Task
 from training.train import Trained, train
-
-HEAD = "class"
-LABELS = f"labels/{HEAD}.txt"
 
 
 def train_and_publish(
@@ -40,71 +32,78 @@ def train_and_publish(
 ) -> Bundle:
     """Trains, exports, proves and measures a model and publishes it as the next version of `config.name`.
 
-    `say` is told what comes next, one sentence a step. Raises PublishError (for a repository that can't be written
-    before any training), TrainingDiverged, ExportUnfaithful.
+    `say` is told what comes next, one sentence a step. Raises ConfigInvalid and PublishError (for a repository that
+    can't be written) before any training, TrainingDiverged, ExportUnfaithful.
     """
+    task = architectures.task_of(config.architecture, dataset)
     with staging(repository, config.name) as folder:
         say(f"training {config.architecture} on {len(dataset.limited(config.limit).train):,} pictures")
         trained = train(config, dataset)
         say("exporting to SavedModel and ONNX")
         signature = export(trained.model, folder)
         say("comparing both with Keras, each in a process of its own")
-        parity = prove(trained.model, folder, dataset.test.images)
-        say(f"classifying {len(dataset.test):,} test pictures from PNG bytes with the exported model")
-        preprocessing = _preprocessing(dataset)
-        evaluation = evaluate(folder, dataset.test, preprocessing, OUTPUT)
-        golden = write_golden(trained.model, folder, dataset.test, preprocessing, OUTPUT)
-        _write_labels(folder, dataset.class_names)
-        write_report(folder, trained, evaluation, parity, dataset.class_names)
-        manifest = _manifest(
-            config=config,
-            dataset=dataset,
+        preprocessing = _preprocessing(dataset, task)
+        examples = task.examples(dataset.test, FIXED_SEED)[:EXAMPLES]
+        parity = prove(trained.model, folder, decoded(examples, dataset.test, preprocessing))
+        say(f"classifying {len(dataset.test):,} test pictures from encoded files with the exported model")
+        formats = replay.formats_in(folder)
+        evaluations = evaluate(replay.open_format(formats[0], folder), dataset.test, task, preprocessing)
+        golden = write_golden(trained.model, folder, dataset.test, task, preprocessing)
+        write_report(folder, trained, evaluations, parity, task.heads)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
             signature=signature,
             preprocessing=preprocessing,
+            heads=write_labels(folder, task.heads),
+            variants=_variants(formats, evaluations[task.heads[0].name].accuracy),
             golden=golden,
-            trained=trained,
-            evaluation=evaluation,
+            provenance=provenance(config, dataset.digest),
+            metrics=_metrics(trained, evaluations),
         )
         return publish(folder, manifest, repository, config.name)
 
 
-def _preprocessing(dataset: Dataset) -> Preprocessing:
-    height, width, channels = dataset.image_shape
-    return Preprocessing(input=INPUT, height=height, width=width, channels=1 if channels == 1 else 3)
-
-
-def _write_labels(folder: Path, class_names: tuple[str, ...]) -> None:
-    file = folder / LABELS
-    file.parent.mkdir()
-    file.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-
-
-def _manifest(
-    *,
-    config: TrainingConfig,
-    dataset: Dataset,
-    signature: Signature,
-    preprocessing: Preprocessing,
-    golden: Golden,
-    trained: Trained,
-    evaluation: Evaluation,
-) -> Manifest:
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        signature=signature,
-        preprocessing=(preprocessing,),
-        heads=(Head(name=HEAD, output=OUTPUT, activation="softmax", labels=LABELS),),
-        variants=(
-            Variant(name="onnx", format="onnx", path=ONNX_FILE, tolerance=TOLERANCE, accuracy=evaluation.accuracy),
-            # Its accuracy is not measured on its own: parity has shown that it gives the same answers.
-            Variant(name="saved_model", format="saved_model", path=".", tolerance=TOLERANCE),
-        ),
-        golden=golden,
-        provenance=provenance(config, dataset.digest),
-        metrics={
-            "test_accuracy": evaluation.accuracy,
-            "validation_accuracy": trained.history["val_accuracy"][trained.best_epoch],
-            "validation_loss": trained.history["val_loss"][trained.best_epoch],
-            "training_seconds": round(trained.seconds, 1),
-        },
+def write_labels(folder: Path, heads: Sequence[HeadSpec]) -> tuple[Head, ...]:
+    """Writes `labels/` into the version's folder and gives what the manifest says of the heads."""
+    (folder / "labels").mkdir()
+    for head in heads:
+        (folder / _labels_path(head)).write_text("".join(f"{label}\n" for label in head.labels), encoding="utf-8")
+    return tuple(
+        Head(name=head.name, output=head.output, activation="softmax", labels=_labels_path(head)) for head in heads
     )
+
+
+def _labels_path(head: HeadSpec) -> str:
+    return f"labels/{head.name}.txt"
+
+
+def _preprocessing(dataset: Dataset, task: Task) -> tuple[Preprocessing, ...]:
+    height, width, channels = dataset.image_shape
+    return tuple(
+        Preprocessing(input=name, height=height, width=width, channels=1 if channels == 1 else 3)
+        for name in task.inputs
+    )
+
+
+def _variants(formats: Sequence[str], accuracy: float) -> tuple[Variant, ...]:
+    """The first format's accuracy was measured; parity has shown that the others give the same answers."""
+    files = {
+        "onnx": Variant(name="onnx", format="onnx", path=replay.PATHS["onnx"], tolerance=TOLERANCE),
+        "saved_model": Variant(
+            name="saved_model", format="saved_model", path=replay.PATHS["saved_model"], tolerance=TOLERANCE
+        ),
+    }
+    measured, *others = (files[name] for name in formats)
+    return msgspec.structs.replace(measured, accuracy=accuracy), *others
+
+
+def _metrics(trained: Trained, evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
+    """The main head's accuracy is the model's; the others' have their names."""
+    main, *others = evaluations
+    return {
+        "test_accuracy": evaluations[main].accuracy,
+        **{f"{head}_test_accuracy": evaluations[head].accuracy for head in others},
+        "validation_accuracy": trained.history["val_accuracy"][trained.best_epoch],
+        "validation_loss": trained.history["val_loss"][trained.best_epoch],
+        "training_seconds": round(trained.seconds, 1),
+    }

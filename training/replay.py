@@ -2,7 +2,7 @@
 
 `python replay.py FORMAT FOLDER REQUEST.npz REPLY.npz` reads the input arrays and the batch sizes from the request and
 writes every output for every batch size. It imports only the runtime of the format, and nothing of this project, so it
-runs from anywhere. `training.parity` starts it; `training.evaluate` uses `open_onnx` in the process.
+runs from anywhere. `training.parity` starts it; `training.evaluate` uses it in the process.
 """
 
 import sys
@@ -16,17 +16,27 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 Run = Callable[[Arrays], Arrays]
 
 BATCH_SIZES = "batch_sizes"
-ONNX_FILE = "model.onnx"
+# What each format is within a version's folder; the SavedModel is the folder itself, as TensorFlow Serving expects it.
+PATHS = {"onnx": "model.onnx", "saved_model": "."}
+_PROOFS = {"onnx": "model.onnx", "saved_model": "saved_model.pb"}
 
 
-def open_onnx(folder: Path) -> Run:
-    """Opens `model.onnx` in ONNX Runtime on the CPU."""
+def formats_in(folder: Path) -> tuple[str, ...]:
+    """The formats that were exported into the folder, the preferred first."""
+    return tuple(name for name, file in _PROOFS.items() if (folder / file).is_file())
+
+
+def open_format(name: str, folder: Path) -> Run:
+    """Opens a format in its runtime, on the CPU where there is a choice."""
+    return OPENERS[name](folder / PATHS[name])
+
+
+def open_onnx(file: Path) -> Run:
+    """Opens an ONNX file in ONNX Runtime on the CPU."""
     import onnxruntime
 
     # Up to 1.31 Pad_Fusion gives wrong numbers for a zero pad before a max pool (microsoft/onnxruntime#24737).
-    session = onnxruntime.InferenceSession(
-        folder / ONNX_FILE, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
-    )
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"])
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 
@@ -72,7 +82,7 @@ def main(export_format: str, folder: str, request: str, reply: str) -> None:
     with np.load(request) as arrays:
         inputs = dict(arrays)
     batch_sizes = [int(size) for size in inputs.pop(BATCH_SIZES)]
-    run = OPENERS[export_format](Path(folder))
+    run = open_format(export_format, Path(folder))
     outputs = {
         reply_key(name, size): array for size in batch_sizes for name, array in in_batches(run, inputs, size).items()
     }

@@ -4,14 +4,23 @@ from bundles import make_bundle
 from PIL import Image
 
 from bundle.preprocessing import decode
-from training.datasets import Split
+from training import replay
+from training.datasets import Dataset, Split
 from training.datasets.encoding import encode
 from training.evaluate import Evaluation, evaluate
+from training.tasks.classification import task
 
 
 def evaluation(labels, predicted, classes=3):
     scores = np.full(len(labels), 0.5, np.float32)
     return Evaluation(np.array(labels), np.array(predicted), scores, classes)
+
+
+def evaluated(bundle, split):
+    names = bundle.labels("class")
+    dataset = Dataset("pictures", names, split, split, split, "sha256:" + "0" * 64)
+    run = replay.open_format("onnx", bundle.path)
+    return evaluate(run, split, task(dataset), bundle.manifest.preprocessing)["class"]
 
 
 def test_figures_of_a_case_worked_out_by_hand():
@@ -36,7 +45,7 @@ def test_the_answers_are_those_of_the_golden_samples(tmp_path):
     expected = bundle.golden_outputs()["probabilities"]
     labels = expected.argmax(axis=1)
     labels[0] = (labels[0] + 1) % 3
-    found = evaluate(bundle.path, Split(pictures, labels), spec, "probabilities")
+    found = evaluated(bundle, Split(pictures, labels))
     assert found.accuracy == 8 / 9
     assert found.predicted.tolist() == expected.argmax(axis=1).tolist()
     assert np.allclose(found.scores, expected.max(axis=1), atol=1e-5)
@@ -49,8 +58,8 @@ def test_pixels_go_through_the_bundles_preprocessing(tmp_path):
     large = np.random.default_rng(0).integers(0, 256, (4, 20, 30, 3), np.uint8)
     small = np.stack([decode(encode(picture), spec) for picture in large])
     labels = np.zeros(4, np.int64)
-    from_large = evaluate(bundle.path, Split(large, labels), spec, "probabilities")
-    from_small = evaluate(bundle.path, Split(small, labels), spec, "probabilities")
+    from_large = evaluated(bundle, Split(large, labels))
+    from_small = evaluated(bundle, Split(small, labels))
     assert from_large.scores.tolist() == from_small.scores.tolist()
 
 

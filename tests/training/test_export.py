@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from bundle.manifest import Signature, TensorSpec
 from training import architectures, replay
+from training.asking import predict
 from training.errors import ExportUnfaithful
-from training.export import INPUT, OUTPUT, export
+from training.export import export
 
 SHAPE = (12, 12, 1)
 
@@ -22,17 +23,18 @@ def images():
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
-    model = architectures.build("sequential", SHAPE, 3, dropout=0.5)
+    model = architectures.build("sequential", SHAPE, {"class": 3}, dropout=0.5)
     return model, folder, export(model, folder)
 
 
 def differences(model, folder, images):
     """Of each format at each batch size, in this process, to Keras."""
-    expected = model.predict(images, verbose=0)
-    for name, opener in replay.OPENERS.items():
-        run = opener(folder)
+    expected = predict(model, {"image": images})["probabilities"]
+    for name in replay.OPENERS:
+        run = replay.open_format(name, folder)
         for size in (1, 4, 9):
-            yield name, size, np.abs(replay.in_batches(run, {INPUT: images}, size)[OUTPUT] - expected).max()
+            answers = replay.in_batches(run, {"image": images}, size)["probabilities"]
+            yield name, size, np.abs(answers - expected).max()
 
 
 def test_the_signature_says_what_a_client_must_send(exported):
@@ -76,7 +78,7 @@ def test_layers_that_are_random_in_training_are_still(tmp_path, images):
     layers = keras.layers
     model = keras.Sequential(
         [
-            keras.Input(SHAPE, dtype="uint8"),
+            keras.Input(SHAPE, dtype="uint8", name="image"),
             layers.Rescaling(1 / 255),
             layers.RandomFlip(),
             layers.RandomTranslation(0.3, 0.3),
@@ -97,7 +99,7 @@ def test_padding_before_pooling_is_right_for_negative_values(tmp_path, images):
     layers = keras.layers
     model = keras.Sequential(
         [
-            keras.Input(SHAPE, dtype="uint8"),
+            keras.Input(SHAPE, dtype="uint8", name="image"),
             layers.Rescaling(1 / 255, offset=-2),
             layers.ZeroPadding2D(1),
             layers.MaxPooling2D(3, 2),
@@ -114,7 +116,7 @@ def test_a_model_that_a_format_cant_express_is_refused(tmp_path):
     layers = keras.layers
     model = keras.Sequential(
         [
-            keras.Input(SHAPE, dtype="uint8"),
+            keras.Input(SHAPE, dtype="uint8", name="image"),
             layers.Rescaling(1 / 255),
             layers.Resizing(6, 6, antialias=True),
             layers.Flatten(),

@@ -14,7 +14,7 @@ SHAPE = (12, 12, 1)
 
 @pytest.fixture(scope="module")
 def model():
-    return architectures.build("sequential", SHAPE, 3, dropout=0.0)
+    return architectures.build("sequential", SHAPE, {"class": 3}, dropout=0.0)
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def folder(tmp_path, model):
 
 
 @pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).integers(0, 256, (10, *SHAPE), np.uint8)
+def inputs():
+    return {"image": np.random.default_rng(0).integers(0, 256, (10, *SHAPE), np.uint8)}
 
 
 def change(folder, edit):
@@ -41,12 +41,10 @@ def set_weights(graph, value_of):
     weight.CopyFrom(numpy_helper.from_array(value_of(numpy_helper.to_array(weight)), weight.name))
 
 
-def test_a_faithful_file_gives_a_figure_for_each_batch_size(model, folder, images):
-    results = parity.prove(model, folder, images, formats=("onnx",))
-    assert [(result.format, result.batch_size, result.pictures) for result in results] == [
-        ("onnx", 1, 10),
-        ("onnx", 3, 10),
-        ("onnx", 64, 10),
+def test_a_faithful_file_gives_a_figure_for_each_batch_size(model, folder, inputs):
+    results = parity.prove(model, folder, inputs, formats=("onnx",))
+    assert [(result.format, result.output, result.batch_size, result.examples) for result in results] == [
+        ("onnx", "probabilities", size, 192) for size in (1, 3, 64)
     ]
     assert all(0 <= result.mean_difference <= result.max_difference < 1e-5 for result in results)
     assert {result.agreement for result in results} == {1.0}
@@ -59,29 +57,31 @@ def test_a_faithful_file_gives_a_figure_for_each_batch_size(model, folder, image
         (lambda weight: weight * np.nan, "difference nan"),
     ],
 )
-def test_wrong_answers_are_refused_with_the_figures(model, folder, images, value_of, figure):
+def test_wrong_answers_are_refused_with_the_figures(model, folder, inputs, value_of, figure):
     change(folder, lambda graph: set_weights(graph, lambda weight: value_of(weight).astype(np.float32)))
-    with pytest.raises(ExportUnfaithful, match=f"more than 0.0001: onnx at batch 1: .*{figure}") as caught:
-        parity.prove(model, folder, images, formats=("onnx",))
+    with pytest.raises(
+        ExportUnfaithful, match=f"more than 0.0001: onnx at batch 1, probabilities: .*{figure}"
+    ) as caught:
+        parity.prove(model, folder, inputs, formats=("onnx",))
     assert all(f"batch {size}" in str(caught.value) for size in parity.BATCH_SIZES)
 
 
-def test_a_file_that_takes_one_batch_size_only_is_refused(model, folder, images):
+def test_a_file_that_takes_one_batch_size_only_is_refused(model, folder, inputs):
     def fix_batch(graph):
         graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
 
     change(folder, fix_batch)
     with pytest.raises(ExportUnfaithful, match=r"exported onnx does not run.*Expected: 1"):
-        parity.prove(model, folder, images, formats=("onnx",))
+        parity.prove(model, folder, inputs, formats=("onnx",))
 
 
-def test_a_file_that_is_no_model_is_refused(model, folder, images):
+def test_a_file_that_is_no_model_is_refused(model, folder, inputs):
     (folder / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(ExportUnfaithful, match="exported onnx does not run"):
-        parity.prove(model, folder, images, formats=("onnx",))
+        parity.prove(model, folder, inputs, formats=("onnx",))
 
 
-def test_a_process_that_does_not_answer_is_ended(model, folder, images, monkeypatch):
+def test_a_process_that_does_not_answer_is_ended(model, folder, inputs, monkeypatch):
     monkeypatch.setattr(parity, "_TIMEOUT_SECONDS", 0)
     with pytest.raises(ExportUnfaithful, match="did not answer within 0 s"):
-        parity.prove(model, folder, images, formats=("onnx",))
+        parity.prove(model, folder, inputs, formats=("onnx",))

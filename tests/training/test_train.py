@@ -4,6 +4,7 @@ import pytest
 import shapes
 
 from training.errors import TrainingDiverged
+from training.tasks.classification import task
 from training.train import _mirror_half, _refuse_divergence, _training_batches, train
 
 
@@ -17,7 +18,7 @@ def weights(trained):
 
 
 def test_it_learns(trained, dataset):
-    answers = trained.model.predict(dataset.test.images, verbose=0).argmax(axis=1)
+    answers = trained.model.predict({"image": dataset.test.images}, verbose=0)["probabilities"].argmax(axis=1)
     assert (answers == dataset.test.labels).mean() > 0.9
 
 
@@ -27,7 +28,8 @@ def test_the_same_seed_gives_the_same_weights(trained, dataset):
 
 def test_another_seed_gives_another_order(dataset):
     first, again, other = (
-        next(iter(_training_batches(dataset, shapes.config(seed=seed), 20)))[0].numpy() for seed in (1, 1, 2)
+        next(iter(_training_batches(dataset, task(dataset), shapes.config(seed=seed), 20)))[0]["image"].numpy()
+        for seed in (1, 1, 2)
     )
     assert (first == again).all()
     assert (first != other).any()
@@ -39,7 +41,7 @@ def test_the_best_epochs_weights_are_kept(dataset):
     losses = trained.history["val_loss"]
     assert trained.best_epoch == int(np.argmin(losses)) < len(losses) - 1
     labels = keras.utils.to_categorical(dataset.validation.labels, 3)
-    loss, _ = trained.model.evaluate(dataset.validation.images, labels, verbose=0)
+    loss, _ = trained.model.evaluate({"image": dataset.validation.images}, {"probabilities": labels}, verbose=0)
     assert loss == pytest.approx(losses[trained.best_epoch], rel=1e-4)
 
 
@@ -70,8 +72,8 @@ def test_a_limit_below_the_batch_size_is_one_batch(dataset):
 
 def test_every_picture_is_seen_once_an_epoch_in_a_new_order(dataset):
     few = dataset.limited(60)
-    batches = _training_batches(few, shapes.config(flip=False), 20).take(6)
-    seen = np.concatenate([images.numpy() for images, _ in batches]).reshape(2, 60, -1)
+    batches = _training_batches(few, task(few), shapes.config(flip=False), 20).take(6)
+    seen = np.concatenate([pictures["image"].numpy() for pictures, _ in batches]).reshape(2, 60, -1)
     assert sorted(map(bytes, seen[0])) == sorted(map(bytes, seen[1])) == sorted(map(bytes, few.train.images))
     assert (seen[0] != seen[1]).any()
 
@@ -79,9 +81,9 @@ def test_every_picture_is_seen_once_an_epoch_in_a_new_order(dataset):
 def test_a_picture_keeps_its_label(dataset):
     few = dataset.limited(60)
     label_of = {bytes(image): label for image, label in zip(few.train.images, few.train.labels, strict=True)}
-    for images, labels in _training_batches(few, shapes.config(flip=False), 20).take(3):
-        found = [label_of[bytes(image)] for image in images.numpy()]
-        assert found == labels.numpy().argmax(axis=1).tolist()
+    for pictures, targets in _training_batches(few, task(few), shapes.config(flip=False), 20).take(3):
+        found = [label_of[bytes(image)] for image in pictures["image"].numpy()]
+        assert found == targets["probabilities"].numpy().argmax(axis=1).tolist()
 
 
 def test_about_half_is_mirrored_and_only_left_to_right():

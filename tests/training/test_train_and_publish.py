@@ -18,6 +18,7 @@ from training import replay
 from training.errors import TrainingDiverged
 from training.golden import write_golden
 from training.publish import train_and_publish
+from training.tasks.classification import task
 
 
 def test_what_is_published_is_complete(published):
@@ -46,8 +47,8 @@ def test_the_published_accuracy_is_what_every_format_gives_on_encoded_pictures(p
     assert accuracy > 0.9
     assert published.variant("onnx").accuracy == accuracy
     pixels = np.stack([decode(png(image), spec) for image in dataset.test.images])
-    for opener in replay.OPENERS.values():
-        answers = opener(published.path)({"image": pixels})["probabilities"].argmax(axis=1)
+    for name in replay.OPENERS:
+        answers = replay.open_format(name, published.path)({"image": pixels})["probabilities"].argmax(axis=1)
         assert (answers == dataset.test.labels).mean() == accuracy
 
 
@@ -62,7 +63,7 @@ def test_every_format_reproduces_the_golden_samples_alone_and_together(published
     pixels = np.stack([decode(picture, spec) for picture in published.golden_images("image")])
     expected = published.golden_outputs()["probabilities"]
     for variant in published.manifest.variants:
-        run = replay.OPENERS[variant.format](published.path)
+        run = replay.open_format(variant.format, published.path)
         for size in (1, 3, len(pixels)):
             answers = replay.in_batches(run, {"image": pixels}, size)["probabilities"]
             assert np.abs(answers - expected).max() < variant.tolerance
@@ -80,10 +81,10 @@ def test_the_golden_samples_touch_every_class_format_and_path(published, dataset
 def test_golden_outputs_are_keras_own(tmp_path, published, dataset):
     """A model with known answers: the mean of each third of the picture."""
     (spec,) = published.manifest.preprocessing
-    pixels = keras.Input(dataset.image_shape, dtype="uint8")
+    pixels = keras.Input(dataset.image_shape, dtype="uint8", name="image")
     thirds = keras.layers.Reshape((3, -1))(keras.layers.Rescaling(1.0)(pixels))
-    model = keras.Model(pixels, keras.ops.mean(thirds, axis=2))
-    golden = write_golden(model, tmp_path, dataset.test, spec, "means")
+    model = keras.Model(pixels, {"means": keras.ops.mean(thirds, axis=2)})
+    golden = write_golden(model, tmp_path, dataset.test, task(dataset), (spec,))
     files = [decode((tmp_path / path).read_bytes(), spec) for path in golden.images["image"]]
     expected = np.stack(files).reshape(len(files), 3, -1).mean(axis=2)
     with np.load(tmp_path / golden.outputs) as outputs:

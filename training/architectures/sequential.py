@@ -6,7 +6,11 @@ rectifiers, batch normalisation (Ioffe and Szegedy, 2015) and dropout. For 28x28
 default for datasets of the size of MNIST; for photographs take a deeper one.
 """
 
+from collections.abc import Mapping
+
 import keras
+
+from training.architectures.heads import outputs
 
 _POOLED_WIDTHS = (16, 32)
 _LAST_WIDTH = 64
@@ -15,25 +19,22 @@ _DENSE_UNITS = 64
 _MOMENTUM = 0.9
 
 
-def build(image_shape: tuple[int, int, int], classes: int, dropout: float) -> keras.Sequential:
-    """The untrained model: uint8 [n, height, width, channels] in, softmax probabilities float32 [n, classes] out.
-
-    Scaling the pixels is its first layer, so it is part of every export.
-    """
-    model = keras.Sequential(name="sequential")
-    model.add(keras.Input(image_shape, dtype="uint8", name="image"))
-    model.add(keras.layers.Rescaling(1 / 255))
+def build(image_shape: tuple[int, int, int], heads: Mapping[str, int], dropout: float) -> keras.Model:
+    """The untrained model of the input `image`, with one softmax layer a head."""
+    stack = keras.Sequential(name="features")
+    stack.add(keras.Input(image_shape, dtype="uint8", name="image"))
+    stack.add(keras.layers.Rescaling(1 / 255))
     for width in _POOLED_WIDTHS:
-        model.add(keras.layers.Conv2D(width, 3, padding="same", use_bias=False))
+        stack.add(keras.layers.Conv2D(width, 3, padding="same", use_bias=False))
         # Pooled before it is normalised: a quarter of the work, and the running statistics are as good.
-        model.add(keras.layers.MaxPooling2D())
-        model.add(keras.layers.BatchNormalization(momentum=_MOMENTUM))
-        model.add(keras.layers.ReLU())
-    model.add(keras.layers.Conv2D(_LAST_WIDTH, 3, padding="same", use_bias=False))
-    model.add(keras.layers.BatchNormalization(momentum=_MOMENTUM))
-    model.add(keras.layers.ReLU())
-    model.add(keras.layers.Flatten())
-    model.add(keras.layers.Dropout(dropout))
-    model.add(keras.layers.Dense(_DENSE_UNITS, activation="relu"))
-    model.add(keras.layers.Dense(classes, activation="softmax", name="probabilities"))
-    return model
+        stack.add(keras.layers.MaxPooling2D())
+        stack.add(keras.layers.BatchNormalization(momentum=_MOMENTUM))
+        stack.add(keras.layers.ReLU())
+    stack.add(keras.layers.Conv2D(_LAST_WIDTH, 3, padding="same", use_bias=False))
+    stack.add(keras.layers.BatchNormalization(momentum=_MOMENTUM))
+    stack.add(keras.layers.ReLU())
+    stack.add(keras.layers.Flatten())
+    stack.add(keras.layers.Dropout(dropout))
+    stack.add(keras.layers.Dense(_DENSE_UNITS, activation="relu"))
+    # The stack's own tensors, so that the model is one flat row of layers.
+    return keras.Model({"image": stack.inputs[0]}, outputs(stack.outputs[0], heads), name="sequential")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from training.datasets.encoding import encode
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
@@ -24,10 +26,18 @@ class Split:
         """The first `count` pictures, or all where there are fewer."""
         return Split(self.images[:count], self.labels[:count])
 
+    def encoded(self, index: int) -> bytes:
+        """The picture as the file that a user has: a PNG of exactly these pixels."""
+        return encode(self.images[index])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """`digest` identifies the content of all splits: "sha256:" and 64 hex digits."""
+    """`digest` identifies the content of all splits: "sha256:" and 64 hex digits.
+
+    `coarse_names` holds for each class, in their order, the name of the coarser class that it belongs to; None where
+    the dataset has none.
+    """
 
     name: str
     class_names: tuple[str, ...]
@@ -35,6 +45,7 @@ class Dataset:
     validation: Split
     test: Split
     digest: str
+    coarse_names: tuple[str, ...] | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

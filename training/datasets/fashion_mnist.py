@@ -28,6 +28,18 @@ CLASS_NAMES = (
     "Bag",
     "Ankle boot",
 )
+COARSE_NAMES = (
+    "Top",
+    "Bottoms",
+    "Top",
+    "Dress",
+    "Top",
+    "Footwear",
+    "Top",
+    "Footwear",
+    "Bag",
+    "Footwear",
+)
 # SHA-256 of the decompressed files. The order is that of `keras.datasets.fashion_mnist.load_data`, flattened.
 FILES = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -122,6 +134,7 @@ def _dataset(source: str, arrays: Arrays) -> Dataset:
     return Dataset(
         name=NAME,
         class_names=CLASS_NAMES,
+        coarse_names=COARSE_NAMES,
         train=_split(images[:-VALIDATION], labels[:-VALIDATION]),
         validation=_split(images[-VALIDATION:], labels[-VALIDATION:]),
         test=_split(test_images, test_labels),
