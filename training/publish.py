@@ -19,7 +19,10 @@ from training.export import export
 from training.golden import write_golden
 from training.parity import EXAMPLES, TOLERANCE, prove
 from training.provenance import provenance
-from training.report import write_report
+from training.report.collect import collect
+from training.report.make import make_report
+from training.report.record import FOLDER as REPORT
+from training.report.record import write_record
 from training.tasks import FIXED_SEED, HeadSpec, Task
 from training.train import Trained, train
 
@@ -49,7 +52,6 @@ def train_and_publish(
         formats = replay.formats_in(folder)
         evaluations = evaluate(replay.open_format(formats[0], folder), dataset.test, task, preprocessing)
         golden = write_golden(trained.model, folder, dataset.test, task, preprocessing)
-        write_report(folder, trained, evaluations, parity, task.heads)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             signature=signature,
@@ -60,6 +62,10 @@ def train_and_publish(
             provenance=provenance(config, dataset.digest),
             metrics=_metrics(trained, evaluations),
         )
+        say("drawing the report")
+        record = collect(folder, manifest, trained, dataset.test, task, evaluations, parity)
+        write_record(folder, record, {head.name: head.labels for head in task.heads}, trained.model)
+        make_report(Bundle(folder, manifest), folder / REPORT, config.name)
         return publish(folder, manifest, repository, config.name)
 
 

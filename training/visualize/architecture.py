@@ -6,18 +6,17 @@ Colours come from the page's CSS variables, with fallbacks for the file on its o
 
 from dataclasses import dataclass
 from html import escape
-from typing import Any
-
 import keras
 
-from training.visualize.graph import Block, Graph, Shape, read_graph
+from training.visualize.graph import Block, Graph, read_graph
 from training.visualize.layout import Point, lay_out
 from training.visualize.style import BLUE, GREEN, INK, LINE, MUTED, ORANGE, SURFACE, VERMILION
 from training.visualize.walk import has_graph
+from training.visualize.words import note_of, shape_words, title_of
 
 _WIDTH, _HEIGHT, _LAYER = 272, 46, 74  # a block, and from one layer to the next, in units of the drawing
 _MARGIN = 10
-_LONGEST = 29  # letters that fit beside a shape
+_LONGEST, _LONGEST_NOTE = 29, 34  # letters that fit beside a shape, and beside a count
 
 _GREY = "#8a929c"
 _KINDS = {
@@ -100,10 +99,10 @@ def _block(block: Block, centre: Point) -> str:
         f'fill="var(--surface, {SURFACE})" stroke="var(--line, {LINE})" stroke-width="1.2"/>'
     )
     if block.role != "layer":
-        words = f'<tspan font-weight="600" fill="{ink}">{escape(_cut(block.name))}</tspan>  {_shape(block.shape)}'
+        words = f'<tspan font-weight="600" fill="{ink}">{escape(_cut(block.name))}</tspan>  {shape_words(block.shape)}'
         frame = frame.replace('rx="8"', f'rx="{_HEIGHT / 2}"')
         return f'{frame}<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" font-size="12" fill="{muted}">{words}</text>'
-    title, note = _words(block)
+    title, note = _cut(title_of(block)), _cut(note_of(block), _LONGEST_NOTE)
     weights = f"{block.parameters:,}" if block.parameters else ""
     right = left + _WIDTH - 12
     return (
@@ -111,48 +110,9 @@ def _block(block: Block, centre: Point) -> str:
         f'<rect x="{left + 6:.1f}" y="{top + 8:.1f}" width="4" height="{_HEIGHT - 16}" rx="2" fill="{_colour(block)}"/>'
         f'<text x="{left + 19:.1f}" y="{top + 19:.1f}" font-size="12.5" font-weight="600" fill="{ink}">{escape(title)}</text>'
         f'<text x="{left + 19:.1f}" y="{top + 35:.1f}" font-size="11" fill="{muted}">{escape(note)}</text>'
-        f'<text x="{right:.1f}" y="{top + 19:.1f}" text-anchor="end" font-size="11" fill="{muted}">{_shape(block.shape)}</text>'
+        f'<text x="{right:.1f}" y="{top + 19:.1f}" text-anchor="end" font-size="11" fill="{muted}">{shape_words(block.shape)}</text>'
         f'<text x="{right:.1f}" y="{top + 35:.1f}" text-anchor="end" font-size="11" fill="{muted}">{weights}</text></g>'
     )
-
-
-def _words(block: Block) -> tuple[str, str]:
-    """What the block is, and what follows within it or how it is shared."""
-    first, *rest = block.layers
-    shared = [f"shared, called {block.calls} times"] if block.calls > 1 else []
-    model = [f"{first.name}, drawn below"] if has_graph(first) else []
-    activation = _activation(first)
-    notes = shared + model + ([activation] if activation else []) + [_finish(layer) for layer in rest]
-    return _cut(_title(first)), _cut(" · ".join(notes), 34)
-
-
-def _title(layer: Any) -> str:
-    """The layer's kind and the numbers that matter: kernel, stride, filters, units."""
-    kind = "Model" if has_graph(layer) else type(layer).__name__
-    facts = []
-    for name in ("kernel_size", "pool_size"):
-        if sides := getattr(layer, name, None):
-            facts.append("×".join(map(str, sides)))
-    if max(getattr(layer, "strides", None) or (1,)) > 1 and not hasattr(layer, "pool_size"):
-        facts.append("/" + str(max(layer.strides)))
-    if max(getattr(layer, "dilation_rate", None) or (1,)) > 1:
-        facts.append(f"dilated {max(layer.dilation_rate)}")
-    count = getattr(layer, "filters", None) or getattr(layer, "units", None)
-    words = " ".join([kind, *facts])
-    return f"{words}, {count}" if count else words
-
-
-def _activation(layer: Any) -> str:
-    name = getattr(getattr(layer, "activation", None), "__name__", "linear")
-    return "" if name == "linear" else name
-
-
-def _finish(layer: Any) -> str:
-    short = {"BatchNormalization": "batch norm", "LayerNormalization": "layer norm", "ReLU": "relu", "Softmax": "softmax"}
-    kind = type(layer).__name__
-    if rate := getattr(layer, "rate", None):
-        return f"dropout {rate:g}"
-    return _activation(layer) or short.get(kind, kind)
 
 
 def _colour(block: Block) -> str:
@@ -160,10 +120,6 @@ def _colour(block: Block) -> str:
         return "#6a51a3"
     kind = type(block.layers[0]).__name__
     return next((colour for part, colour in _KINDS.items() if part in kind), _GREY)
-
-
-def _shape(shape: Shape) -> str:
-    return "×".join("?" if side is None else str(side) for side in shape) or "1"
 
 
 def _cut(words: str, most: int = _LONGEST) -> str:

@@ -4,9 +4,11 @@ Principal components by NumPy: they are deterministic, keep distances as far as 
 methods that pull clusters further apart (t-SNE, UMAP) show gaps that the model may not have.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import keras
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,9 +16,11 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from training.visualize.style import INK, SERIES, SURFACE, look
+from training.visualize.trace import as_inputs, numbers, trace
 
 COMPONENTS = 4
 _MARKERS = "os^Dv"  # with the colours, enough for 50 classes before a pair repeats
+_BATCH_SIZE = 100
 _NAMED = 20  # classes whose names are still written into the cloud
 
 
@@ -26,6 +30,22 @@ class Projection:
 
     points: NDArray[np.floating]
     shares: NDArray[np.floating]
+
+
+def features(model: keras.Model, pixels: Mapping[str, NDArray[Any]], output: str) -> NDArray[np.float32] | None:
+    """What the layer that makes an output is given, float32 [n, d], for uint8 [n, h, w, c] by input.
+
+    None where no layer makes it.
+    """
+    rows = len(next(iter(pixels.values())))
+    found = []
+    for start in range(0, rows, _BATCH_SIZE):
+        batch = {name: array[start : start + _BATCH_SIZE] for name, array in pixels.items()}
+        given = trace(model, as_inputs(model, batch)).features.get(output)
+        if given is None:
+            return None
+        found.append(numbers(given).reshape(len(given), -1))
+    return np.concatenate(found)
 
 
 def principal_components(features: NDArray[np.floating], components: int = COMPONENTS) -> Projection:

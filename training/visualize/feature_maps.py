@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from training.visualize.graph import Block
 from training.visualize.tiles import Pixels, heat, shrunk
 from training.visualize.trace import as_inputs, blocks, numbers, spatial, trace
 
@@ -17,11 +18,9 @@ _TILE = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureMaps:
-    """The strongest maps of the layer at `path`: `maps` float32 [k, h, w], of `channels` in all."""
+    """What comes out of `block`: those of its maps that vary most, float32 [k, h, w]."""
 
-    path: str
-    title: str
-    channels: int
+    block: Block
     maps: NDArray[np.float32]
 
 
@@ -30,7 +29,7 @@ def feature_maps(model: keras.Model, pixels: Mapping[str, NDArray[Any]]) -> list
 
     `pixels` are uint8 [n, h, w, c] by input. Of each layer the MAPS channels that vary most, in their own order.
     """
-    wanted = [block for block in blocks(model) if spatial(block) and hasattr(block.layers[0], "kernel")]
+    wanted = [block for block in blocks(model) if spatial(block) and hasattr(block.layers[0], "kernel_size")]
     wanted = wanted or [block for block in blocks(model) if spatial(block)]
     places = np.unique(np.linspace(0, len(wanted) - 1, LAYERS).round().astype(int)) if wanted else []
     chosen = {wanted[place].paths[-1]: wanted[place] for place in places}
@@ -38,8 +37,7 @@ def feature_maps(model: keras.Model, pixels: Mapping[str, NDArray[Any]]) -> list
     found = {}
     for step in trace(model, as_inputs(model, first)).steps:
         if step.path in chosen and step.path not in found:
-            title = chosen[step.path].name
-            found[step.path] = _strongest(step.path, title, numbers(step.value)[0])
+            found[step.path] = _strongest(chosen[step.path], numbers(step.value)[0])
     return list(found.values())
 
 
@@ -49,6 +47,6 @@ def map_tiles(layer: FeatureMaps) -> list[Pixels]:
     return [shrunk(heat(each, float(values.max())), _TILE) for each in values]
 
 
-def _strongest(path: str, title: str, values: NDArray[np.float32]) -> FeatureMaps:
+def _strongest(block: Block, values: NDArray[np.float32]) -> FeatureMaps:
     by_variance = np.argsort(values.var(axis=(0, 1)), kind="stable")[::-1][:MAPS]
-    return FeatureMaps(path, title, values.shape[2], values[..., np.sort(by_variance)].transpose(2, 0, 1))
+    return FeatureMaps(block, values[..., np.sort(by_variance)].transpose(2, 0, 1))

@@ -43,7 +43,7 @@ def maximise(model: keras.Model, steps: int = _STEPS) -> Maximised | None:
 
     A model with several inputs gets the picture at the one that the layer sees, the first where it sees several.
     """
-    deepest = [block for block in blocks(model) if spatial(block) and hasattr(block.layers[0], "kernel")]
+    deepest = [block for block in blocks(model) if spatial(block) and hasattr(block.layers[0], "kernel_size")]
     if not deepest:
         return None
     shape = tuple(model.inputs[0].shape[1:])

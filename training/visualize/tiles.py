@@ -14,8 +14,9 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]
 
-_OVERLAY = 0.62  # how much of the heat's colour covers the picture at most
-_TINIEST = 1e-12
+_OVERLAY = 0.72  # how much of the heat's colour covers the picture at most
+_LEAST_OVERLAY = 112  # pixels a side, so that heat is smooth on small pictures too
+_TINIEST = 1e-30
 
 
 def picture(image: Pixels) -> Pixels:
@@ -34,15 +35,23 @@ def signed(values: NDArray[np.floating]) -> Pixels:
     return _coloured("PuOr_r", 0.5 + 0.5 * values / max(np.abs(values).max(), _TINIEST))
 
 
+def spotted(values: NDArray[np.floating]) -> Pixels:
+    """Heat of which single pixels may be far above the others: the brightest colour begins at the 99th percentile."""
+    return heat(values, float(np.percentile(values, 99)))
+
+
 def overlay(image: Pixels, values: NDArray[np.floating]) -> Pixels:
-    """Heat of any size, smoothly enlarged, over the picture in grey; where the heat is 0 the picture stays as it is."""
-    height, width = image.shape[:2]
-    scaled = (values / max(values.max(), _TINIEST)).astype(np.float32)
-    large = np.asarray(Image.fromarray(scaled).resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)
-    grey = np.repeat(picture(image).mean(axis=2, keepdims=True), 3, axis=2)
-    cover = _OVERLAY * large[..., np.newaxis]
-    mixed = (1 - cover) * grey + cover * heat(large, 1.0)
-    return mixed.round().astype(np.uint8)
+    """Heat of any size, smoothly enlarged, over the picture in grey; where the heat is 0 the picture stays as it is.
+
+    A small picture is enlarged by a whole number to at least 112 pixels a side.
+    """
+    times = -(-_LEAST_OVERLAY // min(image.shape[:2]))
+    large = image.repeat(times, axis=0).repeat(times, axis=1)
+    scaled = Image.fromarray((values / max(values.max(), _TINIEST)).astype(np.float32))
+    shares = np.asarray(scaled.resize(large.shape[1::-1], Image.Resampling.BICUBIC)).clip(0, 1)
+    grey = picture(large).mean(axis=2, keepdims=True)
+    cover = _OVERLAY * shares[..., np.newaxis] ** 0.7
+    return ((1 - cover) * grey + cover * heat(shares, 1.0)).round().astype(np.uint8)
 
 
 def shrunk(image: Pixels, side: int) -> Pixels:

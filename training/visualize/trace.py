@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from training.asking import named
 from training.visualize.graph import Block, read_graph
 from training.visualize.walk import tensors, walk
 
@@ -39,10 +40,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """All steps in their order, and for every output its scores before softmax or sigmoid, [n, classes]."""
+    """All steps in their order.
+
+    For every output by its name: `logits`, its scores before softmax or sigmoid, [n, classes], and `features`, what the
+    layer that made it was given, [n, ...].
+    """
 
     steps: tuple[Step, ...]
     logits: dict[str, Any]
+    features: dict[str, Any]
 
 
 class _Reached(Exception):  # noqa: N818 - not an error: the rest of the model is not of interest
@@ -82,8 +88,14 @@ def trace(model: keras.Model, inputs: list[Any], until: str | None = None) -> Tr
     try:
         outputs = walk(model, inputs, visit)
     except _Reached:
-        return Trace(tuple(steps), {})
-    return Trace(tuple(steps), {name: _before_activation(steps, value) for name, value in _by_name(outputs).items()})
+        return Trace(tuple(steps), {}, {})
+    by_name = named(model, outputs)
+    made_by = {name: _maker(steps, value) for name, value in by_name.items()}
+    logits = {
+        name: value if step is None else _before_activation(step)
+        for (name, value), step in zip(by_name.items(), made_by.values(), strict=True)
+    }
+    return Trace(tuple(steps), logits, {name: step.arguments[0] for name, step in made_by.items() if step is not None})
 
 
 def blocks(model: keras.Model) -> tuple[Block, ...]:
@@ -101,29 +113,23 @@ def _inference(layer: Any, kwargs: dict[str, Any]) -> dict[str, bool]:
     return {"training": False} if takes else {}
 
 
-def _by_name(outputs: Any) -> dict[str, Any]:
-    if isinstance(outputs, dict):
-        return outputs
-    flat = tensors(outputs)
-    return {"output": flat[0]} if len(flat) == 1 else {f"output {number}": one for number, one in enumerate(flat, 1)}
+def _maker(steps: list[Step], output: Any) -> Step | None:
+    """The step that made an output, before a last layer that only squashes it."""
+    step = next((one for one in reversed(steps) if one.value is output), None)
+    if step is not None and isinstance(step.layer, keras.layers.Softmax | keras.layers.Activation):
+        return _maker(steps, step.arguments[0]) or step
+    return step
 
 
-def _before_activation(steps: list[Step], output: Any) -> Any:
-    """The scores whose softmax or sigmoid an output is; the output itself where it is something else.
+def _before_activation(step: Step) -> Any:
+    """The scores whose softmax or sigmoid a step gives; what it gives where that is something else.
 
     Explanations follow scores: near certainty a probability hardly moves, whatever the picture does.
     """
-    step = next((one for one in reversed(steps) if one.value is output), None)
-    if step is None:
-        return output
-    squashing = (keras.activations.softmax, keras.activations.sigmoid)
-    if isinstance(step.layer, keras.layers.Softmax):
-        return step.arguments[0]
-    if getattr(step.layer, "activation", None) not in squashing:
-        return output
-    if isinstance(step.layer, keras.layers.Activation):
-        return step.arguments[0]
-    activation, step.layer.activation = step.layer.activation, keras.activations.linear
+    activation = getattr(step.layer, "activation", None)
+    if activation not in {keras.activations.softmax, keras.activations.sigmoid}:
+        return step.value
+    step.layer.activation = keras.activations.linear
     try:
         return step.layer(*step.arguments)
     finally:
