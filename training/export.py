@@ -1,15 +1,22 @@
 """Writes a trained model as SavedModel and ONNX.
 
 Owns the exported signature, which is the same in both formats: the inputs under their own names, uint8 pixels
-[n, height, width, channels], any batch size; the outputs under the names of `training.asking`. Whether the files tell
-the truth is `training.parity`'s business. Called by `training.publish`.
+[n, height, width, channels], any batch size; the outputs under the names of `training.asking`. A graph with an operator
+that ONNX does not have is written as SavedModel only; `training.replay.formats_in` tells what is there. Whether the
+files tell the truth is `training.parity`'s business. Called by `training.publish`.
 """
 
-import warnings
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import onnx
+import tensorflow as tf
+import tf2onnx
+from onnx import numpy_helper
 
 from bundle.manifest import Signature, TensorSpec
 from training.asking import named, structured
@@ -20,17 +27,22 @@ from training.replay import PATHS
 _OPSET = 17
 
 
-def export(model: keras.Model, folder: Path) -> Signature:
+def export(model: keras.Model, folder: Path, say: Callable[[str], None] = lambda _: None) -> Signature:
     """Writes `saved_model.pb`, `variables/` and `model.onnx` into `folder`, and gives the signature they share.
 
-    Raises ExportUnfaithful where a format can't express the model.
+    `say` is told why there is no `model.onnx`, where ONNX can't express the model. Raises ExportUnfaithful where there
+    can't be a SavedModel either.
     """
     served = _served(model)
+    serve = _traced(served)
     try:
-        _write_saved_model(served, folder)
-        _write_onnx(served, folder / PATHS["onnx"])
-    except Exception as error:  # the converters raise whatever they like
+        _write_saved_model(serve, folder)
+    except Exception as error:  # Keras and TensorFlow raise whatever they like
         raise ExportUnfaithful(f"the model can't be exported: {error}") from error
+    try:
+        _write_onnx(serve, folder / PATHS["onnx"])
+    except Exception as error:  # so does the converter
+        say(f"there is no ONNX file, only a SavedModel, because {_first_line(error)}")
     return Signature(inputs=_specs(served.input), outputs=_specs(served.output))
 
 
@@ -46,32 +58,67 @@ def _served(model: keras.Model) -> keras.Model:
     return keras.Model(inputs, named(model, model(structured(model, inputs), training=False)))
 
 
-def _write_saved_model(served: keras.Model, folder: Path) -> None:
+def _traced(served: keras.Model) -> Any:
+    """The one graph that both formats are written from, as a tf.function of a dict."""
+    specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in served.input.items()}
+    return tf.function(lambda inputs: served(inputs, training=False), input_signature=[specs])
+
+
+def _write_saved_model(serve: Any, folder: Path) -> None:
     # Not `served.export(folder)`: that stores every weight twice.
+    serve.get_concrete_function()
     archive = keras.export.ExportArchive()
-    specs = {
-        name: keras.InputSpec(dtype=tensor.dtype, shape=tensor.shape, name=name)
-        for name, tensor in served.input.items()
-    }
-    archive.add_endpoint("serve", lambda inputs: served(inputs, training=False), input_signature=[specs])
+    archive.add_endpoint("serve", serve)
     archive.write_out(folder, verbose=False)
 
 
-def _write_onnx(served: keras.Model, file: Path) -> None:
-    with warnings.catch_warnings():
-        # Keras 3.15 looks for an attribute that NumPy 2 warns about.
-        warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-        served.export(file, format="onnx", opset_version=_OPSET, verbose=False)
-    _name_the_batch(file)
-
-
-def _name_the_batch(file: Path) -> None:
-    """The first dimension of every input and output gets the name "batch"; the converter calls each something else."""
-    model = onnx.load(file)
+def _write_onnx(serve: Any, file: Path) -> None:
+    """Raises where ONNX can't express the model; then there is no file."""
+    # Not `served.export(file, format="onnx")`: constants that the graph captured would be left over as inputs.
+    with _without_complaints("tf2onnx"):
+        model, _ = tf2onnx.convert.from_function(serve, serve.input_signature, opset=_OPSET)
+    _refuse_foreign_operators(model.graph)
+    _fill_in(model.graph, {tensor.name: value for value, tensor in serve.get_concrete_function().graph.captures})
+    # The converter calls the first dimension of each input and output something else.
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.checker.check_model(model)
     onnx.save(model, file)
+
+
+def _refuse_foreign_operators(graph: onnx.GraphProto) -> None:
+    """The converter leaves what it can't translate as it is, and ends as if all were well."""
+    foreign: dict[str, str] = {}
+    for node in graph.node:
+        if not onnx.defs.has(node.op_type, node.domain):
+            foreign.setdefault(node.op_type, node.name)  # which names the Keras layer
+    if foreign:
+        operators = ", ".join(f"{operator} (at {place})" for operator, place in sorted(foreign.items()))
+        raise ValueError(f"ONNX has no operator for {operators}")
+
+
+def _fill_in(graph: onnx.GraphProto, captured: dict[str, Any]) -> None:
+    """Turns inputs that are constants, such as those of a Normalization layer, into constants."""
+    constants = [value for value in graph.input if value.name in captured]
+    for value in constants:
+        graph.initializer.append(numpy_helper.from_array(captured[value.name].numpy(), value.name))
+        graph.input.remove(value)
+
+
+@contextmanager
+def _without_complaints(name: str) -> Iterator[None]:
+    """What the converter logs for each node, its refusal says in one sentence."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _specs(tensors: dict[str, keras.KerasTensor]) -> tuple[TensorSpec, ...]:

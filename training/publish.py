@@ -43,13 +43,13 @@ def train_and_publish(
         say(f"training {config.architecture} on {len(dataset.limited(config.limit).train):,} pictures")
         trained = train(config, dataset)
         say("exporting to SavedModel and ONNX")
-        signature = export(trained.model, folder)
-        say("comparing both with Keras, each in a process of its own")
+        signature = export(trained.model, folder, say)
+        formats = replay.formats_in(folder)
+        say("comparing what was exported with Keras, each format in a process of its own")
         preprocessing = _preprocessing(dataset, task)
         examples = task.examples(dataset.test, FIXED_SEED)[:EXAMPLES]
         parity = prove(trained.model, folder, decoded(examples, dataset.test, preprocessing))
         say(f"classifying {len(dataset.test):,} test pictures from encoded files with the exported model")
-        formats = replay.formats_in(folder)
         evaluations = evaluate(replay.open_format(formats[0], folder), dataset.test, task, preprocessing)
         golden = write_golden(trained.model, folder, dataset.test, task, preprocessing)
         manifest = Manifest(

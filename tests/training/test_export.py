@@ -1,5 +1,7 @@
 """The exported files as a server sees them, and the traps of exporting from Keras."""
 
+import re
+
 import keras
 import numpy as np
 import onnx
@@ -111,17 +113,60 @@ def test_padding_before_pooling_is_right_for_negative_values(tmp_path, images):
     assert [(name, size) for name, size, difference in differences(model, tmp_path, images) if difference > 1e-5] == []
 
 
-def test_a_model_that_a_format_cant_express_is_refused(tmp_path):
+ANTIALIASED = lambda layers: layers.Resizing(6, 6, antialias=True, name="shrink")  # noqa: E731
+GROUPED = lambda layers: layers.Conv2D(4, 3, groups=2, name="grouped")  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("layer", "problem"),
+    [
+        (ANTIALIASED, r"ScaleAndTranslate \(at .*/shrink_\d+/.*\)"),
+        (GROUPED, r"StatefulPartitionedCall \(at .*/grouped_\d+/.*\)"),
+    ],
+)
+def test_a_model_that_onnx_cant_express_is_a_saved_model_only(tmp_path, images, layer, problem, caplog):
     """The converter itself ends without an error and writes a file with an operator that ONNX does not have."""
     layers = keras.layers
     model = keras.Sequential(
         [
             keras.Input(SHAPE, dtype="uint8", name="image"),
             layers.Rescaling(1 / 255),
-            layers.Resizing(6, 6, antialias=True),
+            layers.Conv2D(2, 1),
+            layer(layers),
             layers.Flatten(),
             layers.Dense(3, activation="softmax"),
         ]
     )
-    with pytest.raises(ExportUnfaithful, match=r"can't be exported: .*ScaleAndTranslate"):
-        export(model, tmp_path)
+    said = []
+    export(model, tmp_path, said.append)
+    (sentence,) = said
+    assert re.search(f"only a SavedModel, because ONNX has no operator for {problem}$", sentence)
+    assert replay.formats_in(tmp_path) == ("saved_model",)
+    assert not (tmp_path / "model.onnx").exists()
+    assert caplog.records == []
+    answers = replay.open_format("saved_model", tmp_path)({"image": images})["probabilities"]
+    assert np.abs(answers - predict(model, {"image": images})["probabilities"]).max() < 1e-5
+
+
+def test_constants_of_a_layer_are_constants_of_the_graph(tmp_path, images):
+    """Keras's own export leaves the mean and the variance as two more inputs."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE, dtype="uint8", name="image"),
+            layers.Normalization(mean=[100.0], variance=[50.0]),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    export(model, tmp_path)
+    assert [value.name for value in onnx.load(tmp_path / "model.onnx").graph.input] == ["image"]
+    assert [(name, size) for name, size, difference in differences(model, tmp_path, images) if difference > 1e-5] == []
+
+
+def test_a_model_that_cant_be_exported_at_all_is_refused(tmp_path):
+    pixels = keras.Input(SHAPE, dtype="uint8", name="image")
+    scores = keras.layers.Dense(3)(keras.layers.Flatten()(keras.layers.Rescaling(1.0)(pixels)))
+    (tmp_path / "variables").write_text("a file where a folder must be")
+    with pytest.raises(ExportUnfaithful, match="can't be exported"):
+        export(keras.Model(pixels, scores), tmp_path)
