@@ -6,6 +6,7 @@
       DatasetCorrupt        the data is there but is not the data that is meant: a wrong digest, a damaged file
       TrainingDiverged      the loss became NaN or infinite
       ExportUnfaithful      an exported file does not run, or does not give the answers that Keras gives
+      NothingToShow         a model can't be looked into as was asked
 
 `ConfigInvalid`, `DatasetUnavailable` and `DatasetCorrupt` are mistakes that are found before any work; the other two
 are results of it. Nothing is published after any of them.
@@ -34,3 +35,7 @@ class TrainingDiverged(TrainingError):
 
 class ExportUnfaithful(TrainingError):
     """An exported file does not run, or does not give the answers that Keras gives."""
+
+
+class NothingToShow(TrainingError):
+    """A model can't be looked into as was asked."""

@@ -63,7 +63,15 @@ def train_and_publish(
             metrics=_metrics(trained, evaluations),
         )
         say("drawing the report")
-        record = collect(folder, manifest, trained, dataset.test, task, evaluations, parity)
+        record = collect(
+            folder,
+            manifest,
+            trained=trained,
+            split=dataset.test,
+            task=task,
+            evaluations=evaluations,
+            parity=parity,
+        )
         write_record(folder, record, {head.name: head.labels for head in task.heads}, trained.model)
         make_report(Bundle(folder, manifest), folder / REPORT, config.name)
         return publish(folder, manifest, repository, config.name)

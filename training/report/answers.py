@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 
 from training.evaluate import Evaluation
-from training.report.parts import Cards, Chart, Missing, Part, Section, Subject, Table
+from training.report.parts import Cards, Chart, Column, Missing, Part, Section, Subject, Table
 from training.report.record import Chosen
+from training.visualize.cards import percent, plain
 from training.visualize.confusion import confusion_matrix
 from training.visualize.curves import learning_curve
 from training.visualize.embedding import Projection, embedding
-from training.visualize.reliability import Reliability, reliability, reliability_diagram
+from training.visualize.reliability import FEW, Reliability, reliability, reliability_diagram
 from training.visualize.sheet import Card
-from training.visualize.tiles import picture, shrunk
 
-_SIDE = 160  # pixels of a shown picture
 _NO_ANSWERS = "This version holds no answers to test pictures, so {} left out."
 
 
@@ -51,16 +50,20 @@ def classes(subject: Subject) -> Section:
         labels = subject.labels[head]
         of_head = _of(head, subject)
         right = f"{answers.accuracy:.2%} of {len(answers.labels):,} test examples are right{of_head}"
-        caption = f"{right}; a row is a true class, blue its right answers, red what its others were taken for."
+        caption = f"{right}; a row is a true class, blue its right answers, orange what its others were taken for."
         name = _file("confusion_matrix", head, subject)
-        parts += [Chart(name, caption, confusion_matrix(answers.confusion, labels)), _per_class(answers, labels, of_head)]
+        parts += [
+            Chart(name, caption, confusion_matrix(answers.confusion, labels)),
+            _per_class(answers, labels, of_head),
+        ]
     parts = parts or [Missing(_NO_ANSWERS.format("the figures of its classes are"))]
     return Section("classes", "Class by class", lead, parts)
 
 
 def _per_class(answers: Evaluation, labels: tuple[str, ...], of_head: str) -> Table:
     support = answers.confusion.sum(axis=1)
-    columns = (("class", "text"), ("precision", "share"), ("recall", "share"), ("F1", "share"), ("support", "number"))
+    shares: list[Column] = [("precision", "share"), ("recall", "share"), ("F1", "share")]
+    columns: list[Column] = [("class", "text"), *shares, ("support", "number")]
     figures = zip(labels, answers.precision, answers.recall, answers.f1, support, strict=True)
     rows = [(label, float(p), float(r), float(f1), int(count)) for label, p, r, f1, count in figures]
     caption = (
@@ -77,8 +80,8 @@ def confidence(subject: Subject) -> Section:
     for head, answers in subject.record.evaluations.items():
         curves = _curves(subject, head, answers)
         caption = (
-            f"On the dashed line probabilities mean what they say{_of(head, subject)}; below it the model is too sure of "
-            "itself, above it too modest, and ECE is the mean distance."
+            f"On the dashed line probabilities mean what they say{_of(head, subject)}; below it the model is too sure, "
+            f"above it too modest; ECE is the mean distance, faint dots are of fewer than {FEW} answers."
         )
         parts.append(Chart(_file("reliability", head, subject), caption, reliability_diagram(curves)))
     parts = parts or [Missing(_NO_ANSWERS.format("the reliability of its probabilities is"))]
@@ -97,32 +100,29 @@ def _curves(subject: Subject, head: str, answers: Evaluation) -> dict[str, Relia
 
 def mistakes(subject: Subject) -> Section:
     """The wrong answers that were given with the highest probabilities."""
-    lead = "The wrong answers of which the model was most certain: unusual pictures, doubtful labels, or real weaknesses."
+    lead = (
+        "The wrong answers of which the model was most certain: unusual pictures, doubtful labels, or real weaknesses."
+    )
     parts: list[Part] = []
     for head, chosen in subject.record.mistakes.items():
         cards = list(_mistaken(subject, head, chosen))
         if cards:
-            caption = f"Each card says what the model answered{_of(head, subject)}, how sure it was, and the true label."
+            caption = (
+                f"Each card says what the model answered{_of(head, subject)}, how sure it was, and the true label."
+            )
             parts.append(Cards(_file("mistakes", head, subject), caption, cards))
     if not subject.record.evaluations:
         parts.append(Missing(_NO_ANSWERS.format("its mistakes are")))
     parts = parts or [Missing("Not one test example was answered wrongly.")]
-    return Section("mistakes", "Most confident mistakes", lead, parts)
+    return Section("mistakes", "Mistakes", lead, parts)
 
 
 def _mistaken(subject: Subject, head: str, chosen: Chosen) -> Iterator[Card]:
     answers, labels = subject.record.evaluations[head], subject.labels[head]
     for place, row in enumerate(chosen.rows):
-        pictures = shown(chosen.pictures, place)
+        pictures = plain(chosen.pictures, place)
         wrong, true = labels[answers.predicted[row]], labels[answers.labels[row]]
-        yield Card(f"{wrong} {answers.scores[row]:.0%}", pictures, f"is {true}", is_wrong=True)
-
-
-def shown(pictures: Mapping[str, Any], place: int) -> tuple[tuple[str, Any], ...]:
-    """One example's pictures for a card, named by their inputs where there are several."""
-    return tuple(
-        (name if len(pictures) > 1 else "", shrunk(picture(images[place]), _SIDE)) for name, images in pictures.items()
-    )
+        yield Card(f"{wrong} {percent(answers.scores[row])}", pictures, f"truth: {true}", is_wrong=True)
 
 
 def projection(subject: Subject) -> Section:
@@ -131,14 +131,18 @@ def projection(subject: Subject) -> Section:
     flat = subject.record.embedding
     if flat is None or len(flat.shares) < 2:  # noqa: PLR2004 - a plane has two axes
         sentence = "This version holds no projection of its test pictures, so this picture is left out."
-        return Section("projection", "The model's view", lead, [Missing(sentence)])
+        return Section("projection", "Embedding", lead, [Missing(sentence)])
     head = next(iter(subject.labels))
     caption = (
         f"One dot an example, {len(flat.classes):,} in all, coloured by its true class, on the axes along which the "
         "features of the layer before the answer differ most (principal components)."
     )
-    figure = embedding(Projection(flat.points, flat.shares), flat.classes, subject.labels[head])
-    return Section("projection", "The model's view", lead, [Chart("embedding", caption, figure)])
+    plane = Projection(flat.points, flat.shares)
+    parts = [Chart("embedding", caption, embedding(plane, flat.classes, subject.labels[head]))]
+    if len(flat.shares) >= 4:  # noqa: PLR2004 - two planes
+        others = "The same dots on the next two axes, which pull apart some of what lies together on the first two."
+        parts.append(Chart("embedding.2", others, embedding(plane, flat.classes, subject.labels[head], first=2)))
+    return Section("projection", "Embedding", lead, parts)
 
 
 def _of(head: str, subject: Subject) -> str:

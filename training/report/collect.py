@@ -23,7 +23,7 @@ from training.train import Trained
 from training.visualize.embedding import features, principal_components
 
 _EXAMPLES = 8
-_MISTAKES = 12  # of each head
+_MISTAKES = 16  # of each head
 _LARGE = 96 * 96  # pixels of a picture above which fewer are laid flat, for they take long
 _EMBEDDED, _EMBEDDED_LARGE = 1500, 300
 
@@ -31,6 +31,7 @@ _EMBEDDED, _EMBEDDED_LARGE = 1500, 300
 def collect(
     folder: Path,
     manifest: Manifest,
+    *,
     trained: Trained,
     split: Split,
     task: Task,
@@ -112,6 +113,4 @@ def _embedding(
     if found is None:
         return None
     flat = principal_components(found)
-    return Embedding(
-        flat.points.astype(np.float32), flat.shares.astype(np.float32), evaluation.labels[chosen.rows]
-    )
+    return Embedding(flat.points.astype(np.float32), flat.shares.astype(np.float32), evaluation.labels[chosen.rows])

@@ -1,10 +1,11 @@
 """The sections that are read rather than looked at: the run, its proof, its speed, where it comes from."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from bundle.manifest import Preprocessing
-from training.report.parts import Facts, Missing, Part, Section, Subject, Table
+from training.report.parts import Column, Facts, Missing, Part, Section, Subject, Table
 
 _DIGEST = 19  # letters of a digest that tell it from others: "sha256:" and 12 digits
 
@@ -43,26 +44,26 @@ def proof(subject: Subject) -> Section:
     if not found:
         sentence = "This version holds no parity table; its golden samples are compared whenever a server loads it."
         return Section("proof", "Proof", lead, [Missing(sentence)])
-    columns = (
+    columns: list[Column] = [
         ("format", "text"),
         ("output", "text"),
         ("batch", "number"),
-        ("largest difference", "number"),
-        ("mean difference", "number"),
-        ("same best class", "number"),
-    )
+        ("max", "number"),
+        ("mean", "number"),
+        ("same class", "number"),
+    ]
     rows = [
         (
             one["format"],
             one.get("output", ""),
             one["batch_size"],
-            f"{one['max_difference']:.1e}",
-            f"{one['mean_difference']:.1e}",
+            _difference(one["max_difference"]),
+            _difference(one["mean_difference"]),
             f"{one['agreement']:.2%}",
         )
         for one in found
     ]
-    caption = "Differences are absolute, between probabilities; a version with a larger one than its tolerance is refused."
+    caption = "Max and mean are absolute differences between probabilities; above its tolerance nothing is published."
     return Section("proof", "Proof", lead, [Table(caption, columns, rows)])
 
 
@@ -71,8 +72,14 @@ def speed(subject: Subject) -> Section:
     measured = subject.record.metrics.get("speed", {})
     rates = {(one["variant"], one["batch_size"]): one["images_per_second"] for one in measured.get("runs", [])}
     sizes = sorted({size for _, size in rates})
-    columns = [("variant", "text"), ("format", "text"), ("precision", "text"), ("accuracy", "number"), ("tolerance", "number")]
-    columns += [(f"per second, batch {size}", "number") for size in sizes]
+    columns: list[Column] = [
+        ("variant", "text"),
+        ("format", "text"),
+        ("precision", "text"),
+        ("accuracy", "number"),
+        ("tolerance", "number"),
+    ]
+    columns += [(f"images/s, batch {size}", "number") for size in sizes]
     rows = [
         (
             variant.name,
@@ -91,14 +98,22 @@ def speed(subject: Subject) -> Section:
         else "The variants of this version; it holds no measurement of their speed."
     )
     lead = "What can be served, how exact it is, and how fast the runtime alone gets through it."
-    return Section("speed", "Variants and speed", lead, [Table(caption, columns, rows)])  # type: ignore[arg-type]
+    return Section("speed", "Speed", lead, [Table(caption, columns, rows)])
 
 
 def _origin(subject: Subject) -> dict[str, str]:
     origin = subject.manifest.provenance
-    facts = {"created": origin.created, "code": origin.git_revision, "data": origin.data_digest}
+    facts = {"created": when(origin.created), "code": origin.git_revision, "data": origin.data_digest}
     known = {name: _digest(value) for name, value in facts.items() if value}
     return known | {name: version for name, version in origin.libraries.items() if not name.endswith("-cpu")}
+
+
+def when(created: str) -> str:
+    """A moment in ISO 8601 for people; as it is where it is something else."""
+    try:
+        return f"{datetime.fromisoformat(created):%-d %B %Y, %H:%M %Z}".strip().rstrip(",")
+    except ValueError:
+        return created
 
 
 def _digest(value: str) -> str:
@@ -119,6 +134,10 @@ def _value(value: Any) -> str:
     if value is None:
         return "none"
     return words[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _difference(value: float) -> str:
+    return f"{value:.1e}" if value else "0"
 
 
 def _rate(value: float | None) -> str | None:

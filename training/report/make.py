@@ -78,7 +78,9 @@ def _model(bundle: Bundle) -> tuple[keras.Model | None, str]:
 
 def _page(subject: Subject, sections: list[Section]) -> str:
     created = subject.manifest.provenance.created
-    return render(subject.name, f"Published {created}" if created else "", facts.headline(subject), sections)
+    return render(
+        subject.name, f"Published {facts.when(created)}" if created else "", facts.headline(subject), sections
+    )
 
 
 def _write_beside(folder: Path, part: Part) -> None:

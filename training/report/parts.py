@@ -16,6 +16,7 @@ from training.visualize.architecture import Drawing
 from training.visualize.sheet import Card
 
 Kind = Literal["number", "text", "share"]
+Column = tuple[str, Kind]  # a heading and what stands below it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +64,11 @@ class Cards:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`columns` are headings, each with what stands below it; a share is a number from 0 to 1, drawn as a bar, too."""
+    """Rows of values under headings; a share is a number from 0 to 1, drawn as a bar, too."""
 
     kind: ClassVar[str] = "table"
     caption: str
-    columns: Sequence[tuple[str, Kind]]
+    columns: Sequence[Column]
     rows: Sequence[Sequence[str | int | float | None]]
 
 

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluate import Evaluation
+from training.visualize.cards import Pictures
 
 FOLDER = "report"
 MODEL = "model.keras"
 _METRICS, _ARRAYS = "metrics.json", "record.npz"
-
-Pictures = Mapping[str, NDArray[np.uint8]]  # uint8 [n, height, width, channels] by input
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,11 +6,12 @@ Colours come from the page's CSS variables, with fallbacks for the file on its o
 
 from dataclasses import dataclass
 from html import escape
+
 import keras
 
 from training.visualize.graph import Block, Graph, read_graph
 from training.visualize.layout import Point, lay_out
-from training.visualize.style import BLUE, GREEN, INK, LINE, MUTED, ORANGE, SURFACE, VERMILION
+from training.visualize.style import BLUE, GREEN, INK, LINE, MUTED, ORANGE, PINK, SURFACE
 from training.visualize.walk import has_graph
 from training.visualize.words import note_of, shape_words, title_of
 
@@ -18,16 +19,19 @@ _WIDTH, _HEIGHT, _LAYER = 272, 46, 74  # a block, and from one layer to the next
 _MARGIN = 10
 _LONGEST, _LONGEST_NOTE = 29, 34  # letters that fit beside a shape, and beside a count
 
-_GREY = "#8a929c"
+_GREY, _PURPLE = "#8a929c", "#6a51a3"
+_INK, _MUTED = f"var(--ink, {INK})", f"var(--muted, {MUTED})"
 _KINDS = {
     "Conv": BLUE,
     "Dense": GREEN,
     "Pool": ORANGE,
-    "Add": VERMILION,
-    "Concatenate": VERMILION,
-    "Subtract": VERMILION,
-    "Multiply": VERMILION,
-    "Abs": VERMILION,
+    "Add": PINK,
+    "Concatenate": PINK,
+    "Subtract": PINK,
+    "Multiply": PINK,
+    "Average": PINK,
+    "Maximum": PINK,
+    "Dot": PINK,
 }
 
 
@@ -92,32 +96,41 @@ def _edge(route: tuple[Point, ...]) -> str:
 
 def _block(block: Block, centre: Point) -> str:
     x, y = _at(centre)
-    left, top = x - _WIDTH / 2, y - _HEIGHT / 2
-    ink, muted = f"var(--ink, {INK})", f"var(--muted, {MUTED})"
-    frame = (
-        f'<rect x="{left:.1f}" y="{top:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="8" '
+    left, top, right = x - _WIDTH / 2, y - _HEIGHT / 2, x + _WIDTH / 2 - 12
+    if block.role != "layer":
+        name = f'<tspan font-weight="600" fill="{_INK}">{escape(_cut(block.name))}</tspan>'
+        return _frame(left, top, _HEIGHT / 2) + _text(x, y + 4, f"{name} {shape_words(block.shape)}", "middle")
+    weights = f"{block.parameters:,}" if block.parameters else ""
+    stripe = (left + 6, top + 8, 4, _HEIGHT - 16)
+    return (
+        f"<g><title>{escape(', '.join(block.paths))}</title>{_frame(left, top, 8)}"
+        + '<rect x="{:.1f}" y="{:.1f}" width="{}" height="{}" rx="2" '.format(*stripe)
+        + f'fill="{_colour(block)}"/>'
+        + _text(
+            left + 19, top + 19, escape(_cut(title_of(block))), look=f'font-size="12.5" font-weight="600" fill="{_INK}"'
+        )
+        + _text(left + 19, top + 35, escape(_cut(note_of(block), _LONGEST_NOTE)))
+        + _text(right, top + 19, shape_words(block.shape), "end")
+        + _text(right, top + 35, weights, "end")
+        + "</g>"
+    )
+
+
+def _frame(left: float, top: float, radius: float) -> str:
+    return (
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="{radius:g}" '
         f'fill="var(--surface, {SURFACE})" stroke="var(--line, {LINE})" stroke-width="1.2"/>'
     )
-    if block.role != "layer":
-        words = f'<tspan font-weight="600" fill="{ink}">{escape(_cut(block.name))}</tspan>  {shape_words(block.shape)}'
-        frame = frame.replace('rx="8"', f'rx="{_HEIGHT / 2}"')
-        return f'{frame}<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" font-size="12" fill="{muted}">{words}</text>'
-    title, note = _cut(title_of(block)), _cut(note_of(block), _LONGEST_NOTE)
-    weights = f"{block.parameters:,}" if block.parameters else ""
-    right = left + _WIDTH - 12
-    return (
-        f"<g><title>{escape(', '.join(block.paths))}</title>{frame}"
-        f'<rect x="{left + 6:.1f}" y="{top + 8:.1f}" width="4" height="{_HEIGHT - 16}" rx="2" fill="{_colour(block)}"/>'
-        f'<text x="{left + 19:.1f}" y="{top + 19:.1f}" font-size="12.5" font-weight="600" fill="{ink}">{escape(title)}</text>'
-        f'<text x="{left + 19:.1f}" y="{top + 35:.1f}" font-size="11" fill="{muted}">{escape(note)}</text>'
-        f'<text x="{right:.1f}" y="{top + 19:.1f}" text-anchor="end" font-size="11" fill="{muted}">{shape_words(block.shape)}</text>'
-        f'<text x="{right:.1f}" y="{top + 35:.1f}" text-anchor="end" font-size="11" fill="{muted}">{weights}</text></g>'
-    )
+
+
+def _text(x: float, y: float, words: str, anchor: str = "start", look: str = f'font-size="11" fill="{_MUTED}"') -> str:
+    """Words that are escaped already."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {look}>{words}</text>' if words else ""
 
 
 def _colour(block: Block) -> str:
     if has_graph(block.layers[0]):
-        return "#6a51a3"
+        return _PURPLE
     kind = type(block.layers[0]).__name__
     return next((colour for part, colour in _KINDS.items() if part in kind), _GREY)
 

@@ -51,8 +51,8 @@ def saliency(model: keras.Model, pixels: Mapping[str, NDArray[Any]], output: str
         with tf.GradientTape() as tape:
             tape.watch(noisy)
             score = _score(trace(model, noisy), output, classes)
-        for total, gradient in zip(sums, tape.gradient(score, noisy), strict=True):
-            total += 0 if gradient is None else numbers(gradient) ** 2
+        gradients = tape.gradient(score, noisy, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        sums = [total + numbers(gradient) ** 2 for total, gradient in zip(sums, gradients, strict=True)]
     means = ((total / _NOISY_COPIES).max(axis=3) for total in sums)
     return dict(zip(input_names(model), means, strict=True))
 

@@ -16,9 +16,12 @@ _FAINTEST = 0.06  # so that a single mistake among thousands still shows
 
 
 def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> Figure:
-    """Draws int64 [classes, classes], rows the truth: blue is right, red is wrong, as deep as the share of the row."""
+    """Draws int64 [classes, classes], rows the truth: blue is right, orange is wrong.
+
+    Blue is as deep as its share of the row; orange as the root of it, for mistakes are few.
+    """
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    side = min(max(3.2, 1.6 + 0.46 * len(labels)), 11)
+    side = min(max(3.2, 1.5 + 0.36 * len(labels)), 11)
     with look():
         figure, axes = chart(side, side)
         for row, column in np.argwhere(confusion):
@@ -32,9 +35,9 @@ def confusion_matrix(confusion: NDArray[np.int64], labels: Sequence[str]) -> Fig
 
 
 def _cell(axes: Axes, row: int, column: int, share: float) -> None:
-    colour = BLUE if row == column else VERMILION
+    colour, depth = (BLUE, share) if row == column else (VERMILION, share**0.5)
     place = (column - 0.5, row - 0.5)
-    axes.add_patch(Rectangle(place, 1, 1, color=colour, alpha=max(share, _FAINTEST), linewidth=0))
+    axes.add_patch(Rectangle(place, 1, 1, color=colour, alpha=max(depth, _FAINTEST), linewidth=0))
 
 
 def _sides(axes: Axes, labels: Sequence[str]) -> None:

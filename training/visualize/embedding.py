@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from training.visualize.style import INK, SERIES, SURFACE, look
+from training.visualize.style import INK, SERIES, SURFACE, chart, look
 from training.visualize.trace import as_inputs, numbers, trace
 
 COMPONENTS = 4
@@ -60,15 +60,14 @@ def principal_components(features: NDArray[np.floating], components: int = COMPO
     return Projection(centred @ axes[:components].T, shares[:components])
 
 
-def embedding(projection: Projection, classes: NDArray[np.int64], labels: Sequence[str]) -> Figure:
-    """One dot a picture, coloured by its true class (int64 [n]), on axes 1 and 2 and, where there are, 3 and 4."""
-    pairs = [(first, first + 1) for first in range(0, len(projection.shares) - 1, 2)]
+def embedding(projection: Projection, classes: NDArray[np.int64], labels: Sequence[str], first: int = 0) -> Figure:
+    """One dot a picture, coloured by its true class (int64 [n]), on the axes `first`, from 0, and the one after."""
     with look():
-        figure = Figure(figsize=(5 * len(pairs), 4.6), layout="constrained")
-        for axes, (x, y) in zip(figure.subplots(1, len(pairs), squeeze=False)[0], pairs, strict=True):
-            _cloud(axes, projection.points[:, [x, y]], classes, labels)
-            axes.set(xlabel=f"axis {x + 1}: {projection.shares[x]:.0%} of the variance")
-            axes.set(ylabel=f"axis {y + 1}: {projection.shares[y]:.0%}", xticks=[], yticks=[])
+        figure, axes = chart(5, 4.4)
+        _cloud(axes, projection.points[:, first : first + 2], classes, labels)
+        across, up = projection.shares[first : first + 2]
+        axes.set(xlabel=f"axis {first + 1}: {across:.0%} of the variance", ylabel=f"axis {first + 2}: {up:.0%}")
+        axes.set(xticks=[], yticks=[])
     return figure
 
 

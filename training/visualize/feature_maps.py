@@ -31,8 +31,8 @@ def feature_maps(model: keras.Model, pixels: Mapping[str, NDArray[Any]]) -> list
     """
     wanted = [block for block in blocks(model) if spatial(block) and hasattr(block.layers[0], "kernel_size")]
     wanted = wanted or [block for block in blocks(model) if spatial(block)]
-    places = np.unique(np.linspace(0, len(wanted) - 1, LAYERS).round().astype(int)) if wanted else []
-    chosen = {wanted[place].paths[-1]: wanted[place] for place in places}
+    places = np.unique(np.linspace(0, max(len(wanted) - 1, 0), LAYERS).round().astype(int))
+    chosen = {block.paths[-1]: block for block in (wanted[place] for place in places[: len(wanted)])}
     first = {name: array[:1] for name, array in pixels.items()}
     found = {}
     for step in trace(model, as_inputs(model, first)).steps:

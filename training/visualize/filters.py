@@ -1,4 +1,4 @@
-"""The first layer's filters: the patterns of pixels that a network begins with. Shown by `training.report` and `show`."""
+"""The first layer's filters: the patterns of pixels that a network begins with. Put on cards by `cards`."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from training.visualize.tiles import Pixels, signed
 from training.visualize.trace import blocks
 
 _COLOURS = 3
+_TINIEST = 1e-30
 _KERNEL_DIMENSIONS = 4
 
 
@@ -42,5 +43,6 @@ def filter_tiles(filters: Filters) -> list[Pixels]:
 
 def _in_colour(kernel: NDArray[np.float32]) -> Pixels:
     """Grey is 0; each filter is scaled by its own largest weight."""
-    scaled = 0.5 + 0.5 * kernel / max(float(np.abs(kernel).max()), np.finfo(np.float32).tiny)
-    return (255 * scaled).round().astype(np.uint8)
+    largest = max(float(np.abs(kernel).max()), _TINIEST)
+    tile: Pixels = (127.5 + 127.5 * kernel / largest).round().astype(np.uint8)
+    return tile

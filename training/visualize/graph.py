@@ -128,7 +128,7 @@ def _finishing() -> tuple[type, ...]:
 def _contracted(graph: Graph, into: Sequence[int]) -> Graph:
     """Blocks with the same number in `into` become one. Raises CycleError where they could not be put in an order."""
     edges = {(into[source], into[target]) for source, target in graph.edges if into[source] != into[target]}
-    order: TopologicalSorter[int] = TopologicalSorter({number: () for number in sorted(set(into))})
+    order: TopologicalSorter[int] = TopologicalSorter(dict.fromkeys(sorted(set(into)), ()))
     for source, target in sorted(edges):
         order.add(target, source)
     place = {number: index for index, number in enumerate(order.static_order())}

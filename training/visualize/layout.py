@@ -8,6 +8,7 @@ violators. Pure numbers; called by `architecture`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 Point = tuple[float, float]
 
@@ -35,7 +36,7 @@ def lay_out(count: int, edges: Sequence[tuple[int, int]], gap: float = 0.14) -> 
     layer = _layers(count, edges)
     chains = _chains(count, edges, layer)
     places = [*layer, *(at for chain in chains.values() for at in range(layer[chain[0]] + 1, layer[chain[-1]]))]
-    links = [pair for chain in chains.values() for pair in zip(chain, chain[1:], strict=False)]
+    links = [pair for chain in chains.values() for pair in pairwise(chain)]
     rows = _ordered(places, links)
     x = _positions(rows, links, count, gap)
     left = min(x[number] - _half(number, count) for number in range(len(places)))
@@ -76,7 +77,7 @@ def _ordered(places: Sequence[int], links: Sequence[tuple[int, int]]) -> list[li
         sweeping, neighbours = (rows[1:], up) if sweep % 2 == 0 else (rows[-2::-1], down)
         for row in sweeping:
             at = {number: index for other in rows for index, number in enumerate(other)}
-            row.sort(key=lambda number: _mean((at[other] for other in neighbours[number]), at[number]))  # noqa: B023
+            row.sort(key=lambda number: _mean((at[other] for other in neighbours[number]), at[number]))
         if (crossings := _crossings(rows, down)) < fewest:
             best, fewest = [row[:] for row in rows], crossings
     return best
@@ -113,7 +114,7 @@ def _apart(
 ) -> list[float]:
     """The positions nearest to the wanted ones (weighted least squares) that keep order and distance."""
     offsets = [0.0]
-    for one, other in zip(row, row[1:], strict=False):
+    for one, other in pairwise(row):
         offsets.append(offsets[-1] + _half(one, count) + gap + _half(other, count))
     pools: list[tuple[float, float, int]] = []  # mean, weight, members
     for want, offset, weight in zip(wanted, offsets, weights, strict=True):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from training.visualize.style import BLUE, LINE, MUTED, ORANGE, look
 
 BINS = 15
+FEW = 10  # answers below which a bin's accuracy is mostly chance, so that it is drawn faintly
 _COLOURS = (BLUE, ORANGE)
 
 
@@ -37,7 +38,7 @@ class Reliability:
 
 
 def reliability(scores: NDArray[np.floating], right: NDArray[np.bool_]) -> Reliability:
-    """Sorts answers by their probability, float [n] in 0 to 1; `right`, bool [n], says which were true. n is above 0."""
+    """Sorts answers by their probability, float [n] in 0 to 1; `right`, bool [n], says which were true."""
     bins = np.clip(np.ceil(scores.astype(np.float64) * BINS).astype(int) - 1, 0, BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     some = np.maximum(counts, 1)
@@ -53,10 +54,11 @@ def reliability_diagram(curves: Mapping[str, Reliability]) -> Figure:
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it should be")
         for colour, (name, curve) in zip(_COLOURS, curves.items(), strict=False):
-            seen = curve.counts > 0
+            many, few = curve.counts >= FEW, (curve.counts > 0) & (curve.counts < FEW)
             label = f"{name}: ECE {curve.expected_error:.3f}"
-            x, y = curve.confidence[seen], curve.accuracy[seen]
-            axes.plot(x, y, color=colour, marker="o", markersize=4, linewidth=1.6, label=label)
+            line = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.6}
+            axes.plot(curve.confidence[many], curve.accuracy[many], label=label, **line)
+            axes.plot(curve.confidence[few], curve.accuracy[few], alpha=0.35, **line | {"linewidth": 0})
             middles = (np.arange(BINS) + 0.5) / BINS
             below.bar(middles, curve.counts / curve.counts.sum(), width=0.9 / BINS, color=colour, alpha=0.55)
         axes.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from training.visualize.style import MUTED, look
 from training.visualize.tiles import Pixels
@@ -38,7 +38,7 @@ def sheet(cards: Sequence[Card], columns: int = 4) -> Figure:
     tallest = max(pixels.shape[0] / pixels.shape[1] for card in cards for _, pixels in card.pictures)
     with look():
         figure = Figure((columns * each * width, rows * (width * tallest + _WORDS_INCHES)), layout="constrained")
-        axes: NDArray[Axes] = figure.subplots(rows, columns * each, squeeze=False)
+        axes: Any = figure.subplots(rows, columns * each, squeeze=False)
         for one in axes.flat:
             one.set_axis_off()
         for number, card in enumerate(cards):
@@ -47,7 +47,7 @@ def sheet(cards: Sequence[Card], columns: int = 4) -> Figure:
     return figure
 
 
-def _draw(card: Card, axes: NDArray[Axes]) -> None:
+def _draw(card: Card, axes: Sequence[Axes]) -> None:
     for one, (caption, pixels) in zip(axes, card.pictures, strict=False):
         one.imshow(pixels, interpolation="nearest")
         one.text(0.5, -0.04, caption, transform=one.transAxes, ha="center", va="top", color=MUTED, fontsize=7)

@@ -1,8 +1,8 @@
 """How every chart looks, and how a chart becomes a PNG or an SVG.
 
 Charts are drawn without pyplot, so no display is needed and nothing global changes. Ink, muted text, lines and surface
-are drawn in colours that `svg` replaces by the page's CSS variables, so one drawing serves light and dark; the colours
-of data are the same in both, from the palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
+are drawn in colours that `svg` replaces by the page's CSS variables, so one drawing serves light and dark. The colours
+of data are from the palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """
 
 import io
@@ -17,12 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, MUTED, LINE, SURFACE = "#1c2127", "#666f7a", "#dfe3e8", "#fefefe"
-BLUE, ORANGE, GREEN, VERMILION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
-SERIES = (BLUE, ORANGE, GREEN, "#cc79a7", "#56b4e9", VERMILION, "#8a6d3b", "#7f7f7f", "#b8a900", "#6a51a3")
+BLUE, ORANGE, GREEN, VERMILION, PINK = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
+SERIES = (BLUE, ORANGE, GREEN, PINK, "#56b4e9", VERMILION, "#8a6d3b", "#7f7f7f", "#b8a900", "#6a51a3")
 
-_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", SURFACE: "var(--surface)"}
+_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", SURFACE: "--surface", BLUE: "--blue"}
 _DOTS_PER_INCH = 144
-_LOOK: dict[str, Any] = {
+_LOOK: Any = {
     "axes.edgecolor": LINE,
     "axes.facecolor": "none",
     "axes.grid": True,
@@ -76,7 +76,7 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an SVG element for a page that sets --ink, --muted, --line and --surface.
+    """The figure as an SVG element for a page that sets --ink, --muted, --line, --surface and --blue.
 
     Text stays text in the page's font, and nothing in it points outside.
     """
@@ -88,5 +88,5 @@ def svg(figure: Figure) -> str:
     drawing = re.sub(r' (?:width|height)="[\d.]+pt"', "", drawing, count=2)
     drawing = re.sub(r"""font: ((?:bold )?[\d.]+px)[^;"]*""", r"font: \1 var(--font)", drawing)
     for colour, variable in _VARIABLES.items():
-        drawing = drawing.replace(colour, variable)
+        drawing = drawing.replace(colour, f"var({variable})")
     return drawing

@@ -51,7 +51,8 @@ def overlay(image: Pixels, values: NDArray[np.floating]) -> Pixels:
     shares = np.asarray(scaled.resize(large.shape[1::-1], Image.Resampling.BICUBIC)).clip(0, 1)
     grey = picture(large).mean(axis=2, keepdims=True)
     cover = _OVERLAY * shares[..., np.newaxis] ** 0.7
-    return ((1 - cover) * grey + cover * heat(shares, 1.0)).round().astype(np.uint8)
+    mixed: Pixels = ((1 - cover) * grey + cover * heat(shares, 1.0)).round().astype(np.uint8)
+    return mixed
 
 
 def shrunk(image: Pixels, side: int) -> Pixels:

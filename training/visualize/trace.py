@@ -51,8 +51,8 @@ class Trace:
     features: dict[str, Any]
 
 
-class _Reached(Exception):  # noqa: N818 - not an error: the rest of the model is not of interest
-    pass
+class _Reached(Exception):
+    """The rest of the model is not of interest."""
 
 
 def input_names(model: keras.Model) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a block of a network is called: its layer's kind with the numbers that matter. Used wherever layers are named."""
+"""What a block of a network is called: its layer's kind with the numbers that matter. Used where layers are named."""
 
 from typing import Any
 
