@@ -32,7 +32,8 @@ def report(
 
         page = make_report(bundle, folder, bundle.name)
     except (BundleError, OSError) as error:
-        typer.echo(f"convoy report: {error}", err=True)
+        sentence = f"{folder} can't be written: {error.strerror}" if isinstance(error, OSError) else str(error)
+        typer.echo(f"convoy report: {sentence}", err=True)
         raise typer.Exit(2) from error
     typer.echo(f"wrote {page}")
 

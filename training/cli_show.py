@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundle.errors import BundleError, ImageError
+from bundle.errors import BundleError
 from training.errors import NothingToShow
 from training.startup import start_tensorflow
 
@@ -52,11 +52,18 @@ def show(
         opened = open_model(model, head)
         pictures = {} if kind is Kind.FILTERS else read_pictures(opened, images or [])
         cards = _cards(kind, opened, pictures, label)
-        file.write_bytes(png(sheet(cards)))
-    except (BundleError, ImageError, NothingToShow, OSError) as error:
+        _write(file, png(sheet(cards)))
+    except (BundleError, NothingToShow) as error:
         typer.echo(f"convoy show: {error}", err=True)
         raise typer.Exit(2) from error
     typer.echo(f"wrote {file}")
+
+
+def _write(file: Path, picture: bytes) -> None:
+    try:
+        file.write_bytes(picture)
+    except OSError as error:
+        raise NothingToShow(f"{file} can't be written: {error.strerror}; give another file by --out") from error
 
 
 def _cards(kind: Kind, opened: "Opened", pictures: "Pictures", label: str | None) -> "list[Card]":

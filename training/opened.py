@@ -10,8 +10,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from bundle import store
+from bundle.errors import ImageError
 from bundle.manifest import Preprocessing
 from bundle.preprocessing import decode
 from training.asking import named
@@ -50,7 +52,7 @@ def open_model(path: Path, head: str | None) -> Opened:
 def read_pictures(opened: Opened, files: Sequence[Path]) -> Pictures:
     """One picture for each input, in their order, uint8 [1, height, width, channels] by input name.
 
-    Raises NothingToShow for another number of files, ImageError, OSError.
+    Raises NothingToShow for another number of files and for a file that is no picture.
     """
     wanted = [spec.input for spec in opened.preprocessing]
     if len(files) != len(wanted):
@@ -59,7 +61,16 @@ def read_pictures(opened: Opened, files: Sequence[Path]) -> Pictures:
             f"{len(files)} were given; name a file for each"
         )
     each = zip(opened.preprocessing, files, strict=True)
-    return {spec.input: decode(file.read_bytes(), spec)[np.newaxis] for spec, file in each}
+    return {spec.input: _picture(file, spec)[np.newaxis] for spec, file in each}
+
+
+def _picture(file: Path, spec: Preprocessing) -> NDArray[np.uint8]:
+    try:
+        return decode(file.read_bytes(), spec)
+    except OSError as error:
+        raise NothingToShow(f"{file} can't be read: {error.strerror}") from error
+    except ImageError as error:
+        raise NothingToShow(f"{file}: {error}") from error
 
 
 def _from_version(path: Path, head: str | None) -> Opened:
@@ -76,7 +87,8 @@ def _from_version(path: Path, head: str | None) -> Opened:
 
 def _from_file(file: Path, head: str | None) -> Opened:
     model = _load(file)
-    outputs = named(model, model.output if isinstance(model.output, dict) else model.outputs)
+    # A Sequential has no `output` of its own, and always one tensor.
+    outputs = named(model, model.outputs[0] if isinstance(model, keras.Sequential) else model.output)
     output = next(iter(outputs)) if head is None else head
     if output not in outputs:
         raise NothingToShow(f"there is no output {output!r}; choose from {', '.join(outputs)}")

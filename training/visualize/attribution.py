@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from training.visualize.trace import Step, Trace, as_inputs, input_names, numbers, trace
+from training.visualize.trace import Step, Trace, as_inputs, compiled, input_names, numbers, trace
 
 Heat = dict[str, NDArray[np.float32]]  # by input name: [n, height, width], nothing below 0
 
@@ -26,14 +26,18 @@ def grad_cam(model: keras.Model, pixels: Mapping[str, NDArray[Any]], output: str
     `pixels` are uint8 [n, h, w, c] by input, `classes` int64 [n] the answer to explain for each. The heat has the
     feature maps' size. Inputs without feature maps of their own are left out.
     """
-    inputs = as_inputs(model, pixels)
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        run = trace(model, inputs)
-        score = _score(run, output, classes)
-    targets = {name: step for name in input_names(model) if (step := _last_maps(run, name)) is not None}
-    gradients = tape.gradient(score, {name: step.value for name, step in targets.items()})
-    return {name: _weighted(step.value, gradients[name]) for name, step in targets.items()}
+
+    def maps_with_gradients(inputs: list[Any]) -> dict[str, tuple[Any, Any]]:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            run = trace(model, inputs)
+            score = _score(run, output, classes)
+        maps = {name: step.value for name in input_names(model) if (step := _last_maps(run, name)) is not None}
+        gradients = tape.gradient(score, maps, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return {name: (value, gradients[name]) for name, value in maps.items()}
+
+    found = compiled(maps_with_gradients)(as_inputs(model, pixels))
+    return {name: _weighted(maps, gradient) for name, (maps, gradient) in found.items()}
 
 
 def saliency(model: keras.Model, pixels: Mapping[str, NDArray[Any]], output: str, classes: NDArray[np.int64]) -> Heat:
@@ -43,16 +47,18 @@ def saliency(model: keras.Model, pixels: Mapping[str, NDArray[Any]], output: str
     (2019), which leaves less grain. `pixels` are uint8 [n, h, w, c] by input, `classes` int64 [n]. The heat has the
     pictures' size. The noise is the same every time.
     """
-    clean = as_inputs(model, pixels)
+
+    def gradients(inputs: list[Any]) -> list[Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            score = _score(trace(model, inputs), output, classes)
+        return list(tape.gradient(score, inputs, unconnected_gradients=tf.UnconnectedGradients.ZERO))
+
+    graph, clean, random = compiled(gradients), as_inputs(model, pixels), np.random.default_rng(0)
     sums = [np.zeros(tensor.shape, np.float32) for tensor in clean]
-    random = np.random.default_rng(0)
     for _ in range(_NOISY_COPIES):
         noisy = [tensor + random.normal(0, _NOISE, tensor.shape).astype(np.float32) for tensor in clean]
-        with tf.GradientTape() as tape:
-            tape.watch(noisy)
-            score = _score(trace(model, noisy), output, classes)
-        gradients = tape.gradient(score, noisy, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        sums = [total + numbers(gradient) ** 2 for total, gradient in zip(sums, gradients, strict=True)]
+        sums = [total + numbers(gradient) ** 2 for total, gradient in zip(sums, graph(noisy), strict=True)]
     means = ((total / _NOISY_COPIES).max(axis=3) for total in sums)
     return dict(zip(input_names(model), means, strict=True))
 
@@ -71,7 +77,5 @@ def _last_maps(run: Trace, name: str) -> Step | None:
 
 
 def _weighted(maps: Any, gradient: Any) -> NDArray[np.float32]:
-    if gradient is None:
-        return np.zeros(maps.shape[:3], np.float32)
     weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
     return numbers(tf.nn.relu(tf.reduce_sum(weights * maps, axis=3)))

@@ -16,6 +16,7 @@ from training.visualize.filters import filter_tiles, first_filters
 from training.visualize.maximise import Maximised
 from training.visualize.sheet import Card
 from training.visualize.tiles import Pixels, grid, overlay, picture, shrunk, spotted
+from training.visualize.trace import by_own_names
 from training.visualize.words import shape_words, title_of
 
 Pictures = Mapping[str, NDArray[np.uint8]]  # uint8 [n, height, width, channels] by input
@@ -73,6 +74,7 @@ def explanation_cards(
 
     A kind is left out where the model has nothing for it: Grad-CAM needs feature maps.
     """
+    pictures = by_own_names(model, pictures)
     scores = _by_label(predict(model, pictures)[output])
     classes = scores.argmax(axis=1) if answer is None else np.full(len(scores), answer)
     cam = grad_cam(model, pictures, output, classes) if GRAD_CAM in kinds else {}

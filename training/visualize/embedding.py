@@ -12,15 +12,15 @@ import keras
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from training.visualize.style import INK, SERIES, SURFACE, chart, look
+from training.visualize.style import SERIES, SURFACE, chart, look
 from training.visualize.trace import as_inputs, numbers, trace
 
 COMPONENTS = 4
 _MARKERS = "os^Dv"  # with the colours, enough for 50 classes before a pair repeats
 _BATCH_SIZE = 100
+_BEHIND = {"boxstyle": "round,pad=0.15", "facecolor": SURFACE, "linewidth": 0, "alpha": 0.75}  # a name in the cloud
 _NAMED = 20  # classes whose names are still written into the cloud
 
 
@@ -72,7 +72,6 @@ def embedding(projection: Projection, classes: NDArray[np.int64], labels: Sequen
 
 
 def _cloud(axes: Axes, points: NDArray[np.floating], classes: NDArray[np.int64], labels: Sequence[str]) -> None:
-    outline = withStroke(linewidth=3, foreground=SURFACE)
     axes.grid(visible=False)
     for number in np.unique(classes):
         mine = points[classes == number]
@@ -81,5 +80,4 @@ def _cloud(axes: Axes, points: NDArray[np.floating], classes: NDArray[np.int64],
     if len(labels) <= _NAMED:
         for number in np.unique(classes):
             x, y = np.median(points[classes == number], axis=0)
-            text = axes.text(x, y, labels[number], ha="center", va="center", color=INK, fontsize=8, weight="bold")
-            text.set_path_effects([outline])
+            axes.text(x, y, labels[number], ha="center", va="center", fontsize=8, weight="bold", bbox=_BEHIND)

@@ -27,7 +27,7 @@ def first_filters(model: keras.Model) -> Filters | None:
     for block in blocks(model):
         kernel = getattr(block.layers[0], "kernel", None)
         if kernel is not None and len(kernel.shape) == _KERNEL_DIMENSIONS:
-            kernels = np.asarray(keras.ops.convert_to_numpy(kernel), np.float32).transpose(3, 0, 1, 2)
+            kernels = block.layers[0].get_weights()[0].transpose(3, 0, 1, 2)
             if isinstance(block.layers[0], keras.layers.DepthwiseConv2D):
                 kernels = np.concatenate([kernels[..., [channel]] for channel in range(kernels.shape[3])])
             return Filters(block.paths[0], kernels)

@@ -5,6 +5,7 @@ picture-like as Olah et al., "Feature visualization" (2017), do: the picture mov
 blurred now and then, so that no single pixel wins.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from training.visualize.graph import Block
-from training.visualize.trace import blocks, input_names, numbers, spatial, trace
+from training.visualize.trace import blocks, compiled, input_names, numbers, spatial, trace, without_activation
 
 _STEPS = 60
 _RATE = 0.12
-_BLUR_EVERY = 6
+_BLUR_EVERY, _LAST_BLUR = 6, 54
+_TINIEST = 1e-12
 _FILTERS = 8
 _FEW, _SMALL = 4, 96 * 96  # filters of a model with larger pictures than this: every step runs it once a filter
 _ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "Dropout", "SpatialDropout2D")
@@ -51,11 +53,12 @@ def maximise(model: keras.Model, steps: int = _STEPS) -> Maximised | None:
     channels = deepest[-1].shape[2] or 1
     count = _FILTERS if shape[0] * shape[1] <= _SMALL else _FEW
     filters = tuple(int(one) for one in np.unique(np.linspace(0, channels - 1, count).astype(int)))
+    answer = compiled(lambda hidden: _activation(model, hidden, path, filters))
     hidden = _hidden(len(filters), shape)
-    before, _ = _activation(model, hidden, path, filters)
+    before, _ = answer(hidden)
     for step in range(steps):
-        hidden = _climbed(model, hidden, path, filters, step)
-    after, _ = _activation(model, hidden, path, filters)
+        hidden = _climbed(hidden, answer, step)
+    after, _ = answer(hidden)
     pictures = numbers(_pixels(hidden)).round().astype(np.uint8)
     return Maximised(path, filters, pictures, numbers(before), numbers(after))
 
@@ -83,22 +86,22 @@ def _activation(model: keras.Model, hidden: Any, path: str, filters: tuple[int, 
         tape.watch(hidden)
         pixels = _pixels(hidden)
         inputs = [pixels] * len(input_names(model))
-        maps = trace(model, inputs, until=path).steps[-1].value
+        maps = without_activation(trace(model, inputs, until=path).steps[-1])
         means = tf.reduce_mean(tf.gather(maps, filters, axis=3, batch_dims=0), axis=(1, 2))
         own = tf.linalg.diag_part(means)
         total = tf.reduce_sum(own)
     return own, tape.gradient(total, hidden)
 
 
-def _climbed(model: keras.Model, hidden: Any, path: str, filters: tuple[int, ...], step: int) -> Any:
-    """One step up; every picture's gradient has its own scale taken out."""
+def _climbed(hidden: Any, answer: Callable[[Any], tuple[Any, Any]], step: int) -> Any:
+    """One step up, the picture moved by up to a pixel meanwhile; every gradient has its own scale taken out."""
     shift = (step % 3 - 1, step // 3 % 3 - 1)
     moved = tf.roll(hidden, shift, (1, 2))
-    _, gradient = _activation(model, moved, path, filters)
+    _, gradient = answer(moved)
     scale = tf.math.reduce_std(gradient, axis=(1, 2, 3), keepdims=True)
-    moved += _RATE * gradient / (scale + 1e-12)
+    moved += _RATE * gradient / (scale + _TINIEST)
     hidden = tf.roll(moved, (-shift[0], -shift[1]), (1, 2))
-    return _blurred(hidden) if step % _BLUR_EVERY == _BLUR_EVERY - 1 and step < _STEPS - _BLUR_EVERY else hidden
+    return _blurred(hidden) if step % _BLUR_EVERY == _BLUR_EVERY - 1 and step < _LAST_BLUR else hidden
 
 
 def _blurred(hidden: Any) -> Any:

@@ -6,7 +6,7 @@ TensorFlow backend. Called by the modules beside it.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,13 +61,18 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
 
 
 def as_inputs(model: keras.Model, pixels: Mapping[str, NDArray[Any]]) -> list[Any]:
-    """Pictures by input name as float32 tensors in the model's order.
+    """Pictures by input name as float32 tensors in the model's order."""
+    own = by_own_names(model, pixels)
+    return [tf.constant(own[name], tf.float32) for name in input_names(model)]
 
-    A model with one input takes them under whatever name: the exported name need not be the one that Keras gave.
+
+def by_own_names(model: keras.Model, pixels: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Pictures by the names that the model has for its inputs.
+
+    A model with one input takes them under whatever name: the published name need not be the one that Keras gave.
     """
     names = input_names(model)
-    chosen = list(pixels.values()) if len(names) == 1 else [pixels[name] for name in names]
-    return [tf.constant(array, tf.float32) for array in chosen]
+    return dict(zip(names, pixels.values(), strict=True)) if len(names) == 1 else {name: pixels[name] for name in names}
 
 
 def trace(model: keras.Model, inputs: list[Any], until: str | None = None) -> Trace:
@@ -127,13 +132,31 @@ def _before_activation(step: Step) -> Any:
     Explanations follow scores: near certainty a probability hardly moves, whatever the picture does.
     """
     activation = getattr(step.layer, "activation", None)
-    if activation not in {keras.activations.softmax, keras.activations.sigmoid}:
+    return (
+        without_activation(step) if activation in {keras.activations.softmax, keras.activations.sigmoid} else step.value
+    )
+
+
+def without_activation(step: Step) -> Any:
+    """What a step would give if its layer had no activation of its own; the layer is as it was afterwards."""
+    activation = getattr(step.layer, "activation", None)
+    if activation is None:
         return step.value
     step.layer.activation = keras.activations.linear
     try:
         return step.layer(*step.arguments)
     finally:
         step.layer.activation = activation
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as a TensorFlow graph, which computes nothing that is not asked for.
+
+    Eagerly the gradients of all kernels are computed along with those of the pixels: half of the work, and on some
+    processors TensorFlow 2.21 corrupts memory in that of a 1×1 convolution with stride 2.
+    """
+    graph: Callable[..., Any] = tf.function(function, autograph=False)
+    return graph
 
 
 def numbers(tensor: Any) -> NDArray[np.float32]:
