@@ -16,8 +16,8 @@ class TrainingConfig:
     """One run. Raises ConfigInvalid for a value out of its range.
 
     `name` is the published model's. `learning_rate` is the peak, reached after the `warmup` share of the steps and
-    followed by a cosine. `flip` mirrors half of the training pictures left to right. `limit` trains on the first
-    pictures only: a smoke run.
+    followed by a cosine. `flip` mirrors half of the training pictures left to right. `backbone`, `weights` and
+    `fine_tune` are of the architecture `transfer`. `limit` trains on the first pictures only: a smoke run.
     """
 
     dataset: str
@@ -30,6 +30,9 @@ class TrainingConfig:
     warmup: float
     dropout: float
     flip: bool
+    backbone: str | None = None
+    weights: str | None = None
+    fine_tune: int = 0
     seed: int = 0
     limit: int | None = None
 
@@ -40,6 +43,7 @@ class TrainingConfig:
         _require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, but it can't be negative")
         _require(0 <= self.warmup < 1, f"warmup is {self.warmup}, but it is a share of the steps, from 0 to below 1")
         _require(0 <= self.dropout < 1, f"dropout is {self.dropout}, but it is a share, from 0 to below 1")
+        _require(self.fine_tune >= 0, f"fine_tune is {self.fine_tune}, but it can't be negative")
         _require(0 <= self.seed < 2**32, f"seed is {self.seed}, but it must be between 0 and 4294967295")
         _require(self.limit is None or self.limit >= 1, f"limit is {self.limit}, but at least 1 picture is needed")
 

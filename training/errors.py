@@ -4,12 +4,13 @@
       ConfigInvalid         a value of the configuration can't be used; nothing has been done yet
       DatasetUnavailable    no source could give the data; the message lists what was tried
       DatasetCorrupt        the data is there but is not the data that is meant: a wrong digest, a damaged file
+      WeightsUnavailable    the weights to begin with are not there, or are of another network
       TrainingDiverged      the loss became NaN or infinite
       ExportUnfaithful      an exported file does not run, or does not give the answers that Keras gives
       NothingToShow         a model can't be looked into as was asked
 
-`ConfigInvalid`, `DatasetUnavailable` and `DatasetCorrupt` are mistakes that are found before any work; the other two
-are results of it. Nothing is published after any of them.
+`TrainingDiverged` and `ExportUnfaithful` are results of a run; the others are mistakes that are found before any work.
+Nothing is published after any of them.
 """
 
 
@@ -27,6 +28,10 @@ class DatasetUnavailable(TrainingError):
 
 class DatasetCorrupt(TrainingError):
     """The data is there but is not the data that is meant."""
+
+
+class WeightsUnavailable(TrainingError):
+    """The weights to begin with are not there, or are of another network."""
 
 
 class TrainingDiverged(TrainingError):

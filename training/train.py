@@ -54,7 +54,15 @@ def train(config: TrainingConfig, dataset: Dataset) -> Trained:
     tf.config.experimental.enable_op_determinism()
     dataset = dataset.limited(config.limit)
     task = architectures.task_of(config.architecture, dataset)
-    model = architectures.build(config.architecture, dataset.image_shape, task.classes, config.dropout)
+    model = architectures.build(
+        config.architecture,
+        dataset.image_shape,
+        task.classes,
+        config.dropout,
+        backbone=config.backbone,
+        weights=config.weights,
+        fine_tune=config.fine_tune,
+    )
     batch_size = min(config.batch_size, len(dataset.train))
     steps = len(dataset.train) // batch_size
     _compile(model, config, steps * config.epochs)

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,10 +30,16 @@ Answers = Iterable[tuple[str, Classification | ImageRejected]]
 
 def classify(
     pictures: Annotated[
-        list[str],
-        typer.Argument(metavar="PICTURE", help="Files, folders with all below them, or - for standard input."),
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[PICTURE]...", help="Files, folders with all below them, or - for standard input."),
+    ] = None,
     *,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="NAME=FILE", help="The picture of one input, for a model with several; once for each."
+        ),
+    ] = None,
     server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The gRPC server.")] = DEFAULT_SERVER,
     model: Annotated[str | None, typer.Option(help="Model to ask; not needed where the server has only one.")] = None,
     version: Annotated[int | None, typer.Option(help="Version of the model; else its highest that is READY.")] = None,
@@ -47,17 +53,17 @@ def classify(
     """Ask a server what is on pictures; exit code 1 if any was rejected, 2 for a mistake or no answer."""
     show: Callable[[Answers], int] = print_json if as_json else print_table
     try:
-        names = expand(pictures)
-        images = [sys.stdin.buffer.read() if name == STDIN else name for name in names]
+        names, together = expand(pictures or []), by_input(inputs or [])
+        if bool(names) == bool(together):
+            raise ValueError("give pictures, or --input NAME=FILE for each input of a model with several")
         with Client(server, timeout=timeout) as client:
-            answers = client.classify_stream(
-                images,
-                model=model or only_model(client, server),
-                version=version,
-                version_label=version_label,
-                top_k=top_k,
-            )
-            rejected = show(zip(names, answers, strict=True))
+            asked: dict[str, Any] = {
+                "model": model or only_model(client, server),
+                "version": version,
+                "version_label": version_label,
+                "top_k": top_k,
+            }
+            rejected = show(_together(client, together, asked) if together else _each(client, names, asked))
     except (ClientError, SettingsError, OSError, ValueError) as error:
         typer.echo(f"convoy classify: {sentence(error)}", err=True)
         raise typer.Exit(2) from error
@@ -69,6 +75,34 @@ def expand(arguments: list[str]) -> list[str]:
     if arguments.count(STDIN) > 1:
         raise ValueError("- stands for standard input and can be given only once")
     return [name for argument in arguments for name in _pictures(argument)]
+
+
+def by_input(arguments: list[str]) -> dict[str, str]:
+    """The files by input name, from NAME=FILE. Raises ValueError."""
+    files: dict[str, str] = {}
+    for argument in arguments:
+        name, is_there, file = argument.partition("=")
+        if not (name and is_there and file):
+            raise ValueError(f"--input {argument!r} is not NAME=FILE, such as left=a.png")
+        if name in files:
+            raise ValueError(f"--input {name} is given twice; every input takes one picture")
+        files[name] = file
+    return files
+
+
+def _each(client: Client, names: list[str], asked: dict[str, Any]) -> Answers:
+    images = [sys.stdin.buffer.read() if name == STDIN else name for name in names]
+    return zip(names, client.classify_stream(images, **asked), strict=True)
+
+
+def _together(client: Client, files: dict[str, str], asked: dict[str, Any]) -> Answers:
+    """One answer about the pictures of all inputs."""
+    answer: Classification | ImageRejected
+    try:
+        answer = client.classify(files, **asked)
+    except ImageRejected as error:
+        answer = error
+    return [(" ".join(f"{name}={file}" for name, file in files.items()), answer)]
 
 
 def only_model(client: Client, server: str) -> str:

@@ -8,7 +8,7 @@ so that the loop never waits for a disk. What it shares with `service.client.cli
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
@@ -18,7 +18,7 @@ from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub, ModelAdminStub
 from service.client import channel, messages, pictures
 from service.client.errors import CallCancelled, ImageRejected, translated
-from service.client.pictures import Image, Picture
+from service.client.pictures import Example, Image, Picture
 from service.client.results import Classification, ModelInfo, ModelSummary
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class AsyncClient:
 
     async def classify(
         self,
-        image: Image,
+        image: Example,
         *,
         model: str,
         version: int | None = None,
@@ -72,16 +72,15 @@ class AsyncClient:
     ) -> Classification:
         """Classifies one picture: a path, an encoded file's bytes, or pixels [height, width, channels].
 
-        Without `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5
-        classes a head. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
+        For a model with several inputs it is a dict of pictures by input name, which get one answer together. Without
+        `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5 classes a head.
+        Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
         """
         question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
-        picture = pictures.look(image, "image", self._endpoint.largest_picture)
-        if picture.refusal:
-            raise picture.refusal
-        request = await _with_pictures(question, [picture])
+        found = pictures.by_input(image, self._endpoint.largest_picture)
+        request = await _with_pictures(question, {name: [picture] for name, picture in found.items()})
         response = await self._ask(self._stub().Classify, request, timeout)
-        (answer,) = messages.answers(response, [picture], self._endpoint.server)
+        (answer,) = messages.answers(response, [pictures.together(found)], self._endpoint.server)
         if isinstance(answer, ImageRejected):
             raise answer
         return answer
@@ -227,7 +226,7 @@ class AsyncClient:
     async def _start(self, question: pb.ClassifyRequest, group: list[Picture], seconds: float) -> ClassifyCall:
         if group[0].refusal:
             return None
-        request = await _with_pictures(question, group)
+        request = await _with_pictures(question, {"": group})
         classify = self._stub().Classify
         with _translated(self._endpoint.server, seconds):
             return classify(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
@@ -239,13 +238,13 @@ class AsyncClient:
             return [picture.refusal for picture in group if picture.refusal]
         with _translated(self._endpoint.server, seconds):
             response = await call
-        return messages.answers(response, group, self._endpoint.server)
+        return messages.answers(response, [picture.name for picture in group], self._endpoint.server)
 
 
-async def _with_pictures(question: pb.ClassifyRequest, group: list[Picture]) -> pb.ClassifyRequest:
-    if any(picture.on_disk for picture in group):
-        return await asyncio.to_thread(messages.with_pictures, question, group)
-    return messages.with_pictures(question, group)
+async def _with_pictures(question: pb.ClassifyRequest, groups: Mapping[str, list[Picture]]) -> pb.ClassifyRequest:
+    if any(picture.on_disk for group in groups.values() for picture in group):
+        return await asyncio.to_thread(messages.with_pictures, question, groups)
+    return messages.with_pictures(question, groups)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub, ModelAdminStub
 from service.client import channel, messages, pictures
 from service.client.errors import ImageRejected, translated
-from service.client.pictures import Image, Picture
+from service.client.pictures import Example, Image, Picture
 from service.client.results import Classification, ModelInfo, ModelSummary
 
 Request = TypeVar("Request")
@@ -61,7 +61,7 @@ class Client:
 
     def classify(
         self,
-        image: Image,
+        image: Example,
         *,
         model: str,
         version: int | None = None,
@@ -71,16 +71,15 @@ class Client:
     ) -> Classification:
         """Classifies one picture: a path, an encoded file's bytes, or pixels [height, width, channels].
 
-        Without `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5
-        classes a head. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
+        For a model with several inputs it is a dict of pictures by input name, which get one answer together. Without
+        `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5 classes a head.
+        Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError for an argument.
         """
         question = messages.question(model, version, version_label, top_k, self._endpoint.priority)
-        picture = pictures.look(image, "image", self._endpoint.largest_picture)
-        if picture.refusal:
-            raise picture.refusal
-        request = messages.with_pictures(question, [picture])
+        found = pictures.by_input(image, self._endpoint.largest_picture)
+        request = messages.with_pictures(question, {name: [picture] for name, picture in found.items()})
         response = self._ask(self._stub.Classify, request, timeout)
-        (answer,) = messages.answers(response, [picture], self._endpoint.server)
+        (answer,) = messages.answers(response, [pictures.together(found)], self._endpoint.server)
         if isinstance(answer, ImageRejected):
             raise answer
         return answer
@@ -206,7 +205,7 @@ class Client:
     def _start(self, question: pb.ClassifyRequest, group: list[Picture], seconds: float) -> ClassifyCall:
         if group[0].refusal:
             return None
-        request = messages.with_pictures(question, group)
+        request = messages.with_pictures(question, {"": group})
         with translated(self._endpoint.server, seconds):
             return self._stub.Classify.future(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
 
@@ -217,4 +216,4 @@ class Client:
             return [picture.refusal for picture in group if picture.refusal]
         with translated(self._endpoint.server, seconds):
             response = call.result()
-        return messages.answers(response, group, self._endpoint.server)
+        return messages.answers(response, [picture.name for picture in group], self._endpoint.server)

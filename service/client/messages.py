@@ -4,7 +4,7 @@ Knows the wire's every field that the client uses and does no I/O, except that p
 request is built. Called by `service.client.client` and `service.client.aio`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import grpc
 
@@ -48,31 +48,32 @@ def question(
     return pb.ClassifyRequest(model=model_spec(name, version, version_label), top_k=top_k, priority=number)
 
 
-def with_pictures(question: pb.ClassifyRequest, group: Sequence[Picture]) -> pb.ClassifyRequest:
-    """The question about pictures of one kind, reading those on disk. Raises OSError if one is gone."""
-    contents = [picture.read() for picture in group]
-    if (pixels := group[0].pixels) is None:
-        entry = pb.Input(images=contents)
-    else:
-        dtype, shape = pixels
-        entry = pb.Input(tensor=pb.Tensor(dtype=dtype, shape=[len(group), *shape], data=b"".join(contents)))
-    request = pb.ClassifyRequest(inputs=[entry])
+def with_pictures(question: pb.ClassifyRequest, groups: Mapping[str, Sequence[Picture]]) -> pb.ClassifyRequest:
+    """The question about pictures of one kind by input, reading those on disk. Raises OSError if one is gone."""
+    request = pb.ClassifyRequest(inputs=[_entry(name, group) for name, group in groups.items()])
     request.MergeFrom(question)
     return request
 
 
-def answers(
-    response: pb.ClassifyResponse, group: Sequence[Picture], server: str
-) -> list[Classification | ImageRejected]:
-    """One answer a picture, in order. Raises ServerFailed unless there is exactly one for each."""
-    if len(response.results) != len(group):
-        raise ServerFailed(server, f"{len(response.results)} results came back for {len(group)} pictures; see its log")
+def _entry(name: str, group: Sequence[Picture]) -> pb.Input:
+    contents = [picture.read() for picture in group]
+    if (pixels := group[0].pixels) is None:
+        return pb.Input(name=name, images=contents)
+    dtype, shape = pixels
+    tensor = pb.Tensor(dtype=dtype, shape=[len(group), *shape], data=b"".join(contents))
+    return pb.Input(name=name, tensor=tensor)
+
+
+def answers(response: pb.ClassifyResponse, names: Sequence[str], server: str) -> list[Classification | ImageRejected]:
+    """One answer for each name of what was asked, in order. Raises ServerFailed unless there are so many."""
+    if len(response.results) != len(names):
+        raise ServerFailed(server, f"{len(response.results)} results came back for {len(names)} pictures; see its log")
     timing = _timing(response.timing)
     return [
-        ImageRejected(picture.name, result.error.message, _CODES.get(result.error.code, str(result.error.code)))
+        ImageRejected(name, result.error.message, _CODES.get(result.error.code, str(result.error.code)))
         if result.HasField("error")
         else Classification(_heads(result), response.model.name, response.model.version, timing)
-        for picture, result in zip(group, response.results, strict=True)
+        for name, result in zip(names, response.results, strict=True)
     ]
 
 

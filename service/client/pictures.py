@@ -7,7 +7,7 @@ list of paths takes the memory of the calls in flight. Used by both clients and 
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A path, the bytes of an encoded file, or an array [height, width, channels] (also [1, height, width, channels]).
 Image: TypeAlias = "str | os.PathLike[str] | Buffer"
+# One picture, or for a model with several inputs one for each, by its name.
+Example: TypeAlias = "Image | Mapping[str, Image]"
 
 IMAGES_PER_CALL = 32
 BYTES_PER_CALL = 4 << 20  # gRPC's own default limit for a message; a larger picture travels alone
@@ -73,6 +75,24 @@ def look(image: Image, name: str, largest: int) -> Picture:
         ) from error
     pixels = None if view.ndim == 1 and view.format == _ENCODED else _pixels(view, name)
     return Picture(name, view.nbytes, view, pixels, _refusal(name, view.nbytes, largest))
+
+
+def by_input(image: Example, largest: int) -> dict[str, Picture]:
+    """Looks at what is one example: a picture for the model's only input, whose name is left empty, or one for each.
+
+    Raises ImageRejected for a picture over `largest` bytes, and what `look` raises.
+    """
+    images = image if isinstance(image, Mapping) else {"": image}
+    found = {name: look(one, name or "image", largest) for name, one in images.items()}
+    for picture in found.values():
+        if picture.refusal:
+            raise picture.refusal
+    return found
+
+
+def together(found: Mapping[str, Picture]) -> str:
+    """What errors call the example that these pictures are."""
+    return " and ".join(picture.name for picture in found.values())
 
 
 def planned(images: Iterable[Image], largest: int, images_per_call: int) -> Iterator[list[Picture]]:

@@ -27,6 +27,7 @@ def by_name(inputs: Mapping[str, Images | Array], servable: Servable) -> Mapping
     if set(named) != set(names):
         raise RequestInvalid(
             f"the call brings inputs {sorted(named)}, model {servable.bundle.name!r} takes {sorted(names)}"
+            + ("; give each by its name" if len(names) > 1 else "")
         )
     return named
 

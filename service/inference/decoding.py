@@ -41,13 +41,14 @@ def decode_part(
     part = Part()
     decoded: dict[str, list[Array]] = {name: [] for name in inputs}
     for number in numbers:
+        row: dict[str, Array] = {}
         try:
-            row = {
-                name: values[number] if isinstance(values, np.ndarray) else decode(values[number], specs[name], limits)
-                for name, values in inputs.items()
-            }
+            for name, values in inputs.items():
+                row[name] = (
+                    values[number] if isinstance(values, np.ndarray) else decode(values[number], specs[name], limits)
+                )
         except ImageError as error:
-            part.errors[number] = str(error)
+            part.errors[number] = f"input {name!r}: {error}" if len(inputs) > 1 else str(error)
             continue
         part.numbers.append(number)
         for name, array in row.items():

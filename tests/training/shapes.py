@@ -9,7 +9,7 @@ NAMES = ("rows", "columns", "checks")
 SIDE = 12
 
 
-def dataset(train=600, validation=120, test=120, channels=1):
+def dataset(train=600, validation=120, test=120, channels=1, coarse_names=("lines", "lines", "checks")):
     return Dataset(
         name="shapes",
         class_names=NAMES,
@@ -17,6 +17,7 @@ def dataset(train=600, validation=120, test=120, channels=1):
         validation=split(validation, 2, channels),
         test=split(test, 3, channels),
         digest="sha256:" + "0" * 64,
+        coarse_names=coarse_names,
     )
 
 

@@ -19,6 +19,7 @@ from training.errors import ConfigInvalid
         ("warmup", 1.0),
         ("dropout", -0.1),
         ("dropout", 1.0),
+        ("fine_tune", -1),
         ("seed", -1),
         ("seed", 2**32),
         ("limit", 0),

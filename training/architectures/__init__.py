@@ -10,33 +10,49 @@ from dataclasses import dataclass
 
 import keras
 
-from training.architectures import sequential
+from training.architectures import accurate, multi_output, residual, separable, sequential, siamese, transfer
 from training.datasets import Dataset
 from training.errors import ConfigInvalid
 from training.tasks import TASKS, Task
 
-Build = Callable[[tuple[int, int, int], Mapping[str, int], float], keras.Model]
+Option = str | int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """How a model is built, and the name of the task that it answers."""
+    """How a model is built, the name of the task that it answers, and the options that only it has."""
 
-    build: Build
+    build: Callable[..., keras.Model]
     task: str = "classification"
+    options: tuple[str, ...] = ()
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "sequential": Architecture(sequential.build),
+    "accurate": Architecture(accurate.build),
+    "residual": Architecture(residual.build),
+    "separable": Architecture(separable.build),
+    "multi_output": Architecture(multi_output.build, task="coarse"),
+    "siamese": Architecture(siamese.build, task="pairs"),
+    "transfer": Architecture(transfer.build, options=("backbone", "weights", "fine_tune")),
 }
 
 
-def build(name: str, image_shape: tuple[int, int, int], heads: Mapping[str, int], dropout: float) -> keras.Model:
+def build(
+    name: str, image_shape: tuple[int, int, int], heads: Mapping[str, int], dropout: float, **options: Option
+) -> keras.Model:
     """The untrained model for `heads`, the number of labels by the head's name.
 
-    Raises ConfigInvalid for a name that is not there, listing those that are.
+    `options` are the architecture's own; those that are None or 0 are as if not given. Raises ConfigInvalid for a name
+    that is not there, listing those that are, and for an option that the architecture does not have;
+    WeightsUnavailable.
     """
-    return _architecture(name).build(image_shape, heads, dropout)
+    architecture = _architecture(name)
+    given = {option: value for option, value in options.items() if value}
+    for option in given.keys() - set(architecture.options):
+        having = [other for other, one in ARCHITECTURES.items() if option in one.options]
+        raise ConfigInvalid(f"architecture {name} has no {option}; leave it out, or choose {', '.join(having)}")
+    return architecture.build(image_shape, heads, dropout, **given)
 
 
 def task_of(name: str, dataset: Dataset) -> Task:
