@@ -4,6 +4,7 @@ The same for a version that is about to be published and for one that was, by wh
 out, and a sentence says why. Called by `training.publish` and by `convoy report`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -40,13 +41,13 @@ def make_report(bundle: Bundle, folder: Path, name: str) -> Path:
     read, OSError where the folder can't be written.
     """
     subject = read_subject(bundle, name)
-    sections = [section(subject) for section in _SECTIONS]
+    sections = sections_of(subject)
     folder.mkdir(parents=True, exist_ok=True)
     for section in sections:
         for part in section.parts:
             _write_beside(folder, part)
     page = folder / PAGE
-    page.write_text(_page(subject, sections), encoding="utf-8")
+    page.write_text(page_of(subject, sections), encoding="utf-8")
     return page
 
 
@@ -76,7 +77,13 @@ def _model(bundle: Bundle) -> tuple[keras.Model | None, str]:
         return None, f"The Keras model of this version can't be loaded, so it can't be looked into: {first_line}"
 
 
-def _page(subject: Subject, sections: list[Section]) -> str:
+def sections_of(subject: Subject) -> list[Section]:
+    """All sections, those too that only say why they are empty."""
+    return [section(subject) for section in _SECTIONS]
+
+
+def page_of(subject: Subject, sections: Sequence[Section]) -> str:
+    """The page as HTML."""
     created = subject.manifest.provenance.created
     return render(
         subject.name, f"Published {facts.when(created)}" if created else "", facts.headline(subject), sections

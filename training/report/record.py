@@ -8,6 +8,7 @@ read by `make`, which takes whatever of it a version has.
 
 import csv
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,7 @@ def write_record(
     (report / _METRICS).write_text(json.dumps(record.metrics, indent=2) + "\n")
     np.savez_compressed(report / _ARRAYS, allow_pickle=False, **_arrays(record))
     if model is not None:
-        _bare(model).save(report / MODEL)
+        save_model(model, report / MODEL)
 
 
 def read_record(folder: Path) -> Record:
@@ -118,11 +119,14 @@ def _by_first_part(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return tree
 
 
-def _bare(model: keras.Model) -> keras.Model:
-    """The model without its optimizer, whose state is as large as two more models."""
+def save_model(model: keras.Model, file: Path) -> None:
+    """Writes a `.keras` file without the optimizer, whose state is as large as two more models."""
     bare = keras.models.clone_model(model)
     bare.set_weights(model.get_weights())
-    return bare
+    with warnings.catch_warnings():
+        # Keras 3.15 makes arrays of its variables in a way that NumPy 2 warns about.
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
+        bare.save(file)
 
 
 def _write_predictions(path: Path, evaluation: Evaluation, labels: tuple[str, ...]) -> None:

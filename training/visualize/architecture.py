@@ -15,7 +15,7 @@ from training.visualize.style import BLUE, GREEN, INK, LINE, MUTED, ORANGE, PINK
 from training.visualize.walk import has_graph
 from training.visualize.words import note_of, shape_words, title_of
 
-_WIDTH, _HEIGHT, _LAYER = 272, 46, 74  # a block, and from one layer to the next, in units of the drawing
+_WIDTH, _HEIGHT, _LAYER = 288, 46, 74  # a block, and from one layer to the next, in units of the drawing
 _MARGIN = 10
 _LONGEST, _LONGEST_NOTE = 29, 34  # letters that fit beside a shape, and beside a count
 

@@ -13,9 +13,9 @@ from itertools import pairwise
 Point = tuple[float, float]
 
 _SWEEPS = 12
-_SETTLING = 60
+_SETTLING = 400
 _PASSING = 0.12  # the width of an edge that passes a layer, in blocks
-_STRAIGHT = 25.0  # how much more a link pulls that is the only one at both ends, so that chains stand upright
+_STRAIGHT = 8.0  # how much more a link pulls that is the only one at both ends, so that chains stand upright
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _positions(
         weight = _STRAIGHT if len(down[source]) == len(up[target]) == 1 else 1.0
         pulls[source].append((target, weight))
         pulls[target].append((source, weight))
-    x = {number: float(index) for row in rows for index, number in enumerate(row)}
+    x = {number: index - len(row) / 2 for row in rows for index, number in enumerate(row)}
     for sweep in range(_SETTLING):
         for row in rows if sweep % 2 == 0 else rows[::-1]:
             weights = [sum(weight for _, weight in pulls[number]) or 1.0 for number in row]

@@ -23,7 +23,8 @@ _COLOURS = (BLUE, ORANGE)
 class Reliability:
     """Pictures by the probability of their best class, in BINS equal steps from 0 to 1.
 
-    `counts` int64 [bins]; `confidence` and `accuracy` float64 [bins], means of a bin, 0 where it is empty.
+    `counts` int64 [bins]; `confidence` and `accuracy` float64 [bins], means of a bin, 0 where it is empty. Empty bins
+    may be left out.
     """
 
     counts: NDArray[np.int64]
@@ -59,8 +60,10 @@ def reliability_diagram(curves: Mapping[str, Reliability]) -> Figure:
             line = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.6}
             axes.plot(curve.confidence[many], curve.accuracy[many], label=label, **line)
             axes.plot(curve.confidence[few], curve.accuracy[few], alpha=0.35, **line | {"linewidth": 0})
-            middles = (np.arange(BINS) + 0.5) / BINS
-            below.bar(middles, curve.counts / curve.counts.sum(), width=0.9 / BINS, color=colour, alpha=0.55)
+            seen = curve.counts > 0
+            middles = (np.ceil(curve.confidence[seen] * BINS) - 0.5) / BINS
+            shares = curve.counts[seen] / curve.counts.sum()
+            below.bar(middles, shares, width=0.9 / BINS, color=colour, alpha=0.55)
         axes.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
         below.set(xlabel="probability of the answer", ylabel="pictures")
         for each in (axes.xaxis, axes.yaxis, below.xaxis, below.yaxis):

@@ -11,7 +11,7 @@ _SHORT = {"BatchNormalization": "batch norm", "LayerNormalization": "layer norm"
 def title_of(block: Block) -> str:
     """As "Conv2D 3×3 /2, 64": kind, kernel or window, stride, filters or units."""
     layer = block.layers[0]
-    facts = ["Model" if has_graph(layer) else type(layer).__name__]
+    facts = [f"Model {layer.name}" if has_graph(layer) else type(layer).__name__]
     facts += [
         "×".join(map(str, sides)) for name in ("kernel_size", "pool_size") if (sides := getattr(layer, name, None))
     ]
@@ -24,10 +24,10 @@ def title_of(block: Block) -> str:
 
 
 def note_of(block: Block) -> str:
-    """What else the block does, as "shared, called 2 times · batch norm · relu"."""
+    """What else the block does, as "shared, 2 calls · batch norm · relu"."""
     first, *rest = block.layers
-    notes = [f"shared, called {block.calls} times"] if block.calls > 1 else []
-    notes += [f"{first.name}, drawn below"] if has_graph(first) else []
+    notes = [f"shared, {block.calls} calls"] if block.calls > 1 else []
+    notes += ["drawn below"] if has_graph(first) else []
     notes += [activation] if (activation := _activation(first)) else []
     return " · ".join(notes + [_finish(layer) for layer in rest])
 

@@ -28,7 +28,7 @@ def test_every_block_and_connection_is_drawn(build):
     model = build()
     graph, (drawing,) = read_graph(model), draw(model)
     root = parsed(drawing)
-    frames = [rect for rect in root.iter(f"{SVG}rect") if rect.get("width") == "272"]
+    frames = [rect for rect in root.iter(f"{SVG}rect") if rect.get("width") == "288"]
     assert len(frames) == len(graph.blocks)
     assert len([path for path in root.iter(f"{SVG}path") if path.get("fill") == "none"]) == len(graph.edges)
     assert root.get("viewBox").split()[2] == str(drawing.width)
@@ -37,7 +37,7 @@ def test_every_block_and_connection_is_drawn(build):
 def test_inner_models_are_drawn_once_below():
     outer, inner = draw(small_models.siamese())
     assert (outer.name, inner.name) == ("siamese", "encoder")
-    assert "called 2 times" in words(outer)
+    assert "2 calls" in words(outer)
     assert "GlobalAveragePooling2D" in words(inner)
 
 

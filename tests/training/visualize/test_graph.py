@@ -36,7 +36,7 @@ def test_an_inner_model_that_is_called_twice_is_one_block():
     graph = read_graph(small_models.siamese())
     (encoder,) = (block for block in graph.blocks if block.name == "encoder")
     assert encoder.calls == 2
-    assert "shared, called 2 times" in note_of(encoder)
+    assert "shared, 2 calls" in note_of(encoder)
     fed = {graph.blocks[source].name for source, target in graph.edges if graph.blocks[target] is encoder}
     assert fed == {"left", "right"}
 
