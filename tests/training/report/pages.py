@@ -38,7 +38,7 @@ SECTIONS = [
 
 
 class Page(HTMLParser):
-    """Elements as (name, attributes), the text of each section, those with something missing, and whether tags match."""
+    """Elements as (name, attributes), the text of each section, what is missing, and whether tags match."""
 
     def __init__(self, html):
         super().__init__()
