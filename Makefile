@@ -28,7 +28,7 @@ demo: setup ## train, prove, publish, serve and ask, on real data
 
 serve: setup ## serve what the demo published, until Ctrl-C
 	@test -d out/models || { echo "nothing is published yet: run make demo first"; exit 2; }
-	@$(BIN)/convoy serve --repository out/models
+	@$(BIN)/convoy serve --repository out/models --state out/state
 
 test: setup ## the whole test suite
 	@$(BIN)/pytest

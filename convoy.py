@@ -90,6 +90,7 @@ COMMANDS = {
     "classify": Command("service.cli.classify:classify", "Ask a server what is on pictures."),
     "models": Command("service.cli.models:models", "Show the models of a server."),
     "label": Command("service.cli.label:label", "Point a version label at a version, on a server."),
+    "plan": Command("service.cli.plan:plan", "Show how a version would run here, and why.", "service"),
     "batch": Command("service.cli.batch:batch", "Classify a folder of pictures without a server.", "batch"),
     "verify": Command("service.cli.verify:verify", "Check published versions again.", "service"),
     "health": Command("service.cli.health:health", "Ask a server whether it serves.", "service"),

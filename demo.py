@@ -81,7 +81,8 @@ def train(repository: Path) -> None:
 @contextmanager
 def server(repository: Path, log: Path) -> Iterator[tuple[str, str]]:
     """A server from READY to a clean stop; gives its address and its metrics' URL."""
-    command = [program("convoy"), "serve", "--repository", str(repository), "--port", "0", "--metrics-port", "0"]
+    command = [program("convoy"), "serve", "--repository", str(repository), "--state", str(repository.parent / "state")]
+    command += ["--port", "0", "--metrics-port", "0"]
     began = time.monotonic()
     with log.open("w") as lines:
         process = subprocess.Popen([*command, "--host", "127.0.0.1", "--log-format", "json"], stderr=lines)

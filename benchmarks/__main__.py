@@ -1,139 +1,179 @@
-"""`make bench`: the server beside the raw runtime, on the model that `make demo` published, in one run.
+"""`make bench`: the server beside the raw runtime, on the reference models, in one run; the parts can be had alone.
 
-Columns: requests/s, latency, server CPU a request, and that CPU as a multiple of the raw limit's CPU for the same
-pictures (decode at one picture a time plus the runtime at its best batch size, one thread). Compare ratios, not
-figures: machines differ and are noisy.
+Every part prints the raw limit and the server's figures as multiples of it, measured one after the other. Compare the
+ratios, not the figures: machines differ, and are noisy.
 """
 
 import argparse
 import json
-import subprocess
-import sys
+import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import account, load
-from benchmarks.limit import Limit, decode_limit, runtime_limits
-from bundle import store
-from bundle.errors import BundleError
+from benchmarks import account, arrivals, load, models, peers, starts
+from benchmarks.limit import Limit, decode_limit, pipeline_limit, runtime_limits
+from benchmarks.serving import served
 from bundle.preprocessing import decode
 from bundle.store import Bundle
 from protos.classifier.v1 import classifier_pb2 as pb
 
+IN_FLIGHT = (1, 8, 32, 256)
+LATENCY_TARGET_MS = 50.0
+CORES = len(os.sched_getaffinity(0))
+STARTS = 7
+
 console = Console(highlight=False)
 NARROW: dict[str, Any] = {"box": SIMPLE, "pad_edge": False, "collapse_padding": True}  # fits 80 columns
+Figures = dict[str, Any]
 
 
 def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("out/models/fashion_mnist"), help="a published model")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    options = parser.parse_args()
-    try:
-        bundle = store.open_bundle(store.resolve(options.model))
-    except BundleError as error:
-        raise SystemExit(f"make bench: {error}; `make demo` publishes the model that is measured") from error
-    picture = bundle.golden_images(bundle.manifest.signature.inputs[0].name)[0]
+    """Measures and prints the parts that were asked for."""
+    options = _options()
+    figures: Figures = {}
     before, began = account.busy_seconds(), time.monotonic()
-    decoding = decode_limit(bundle, picture, options.seconds / 2)
-    limits = runtime_limits(bundle, 1, options.seconds / 4)
-    show_limits(limits, decoding)
-    rows = measure(bundle, picture, options.seconds)
-    show_loads(rows, min(limits, key=lambda limit: limit.cpu_us), decoding)
+    for name in options.part or PARTS:
+        bundle = models.reference(MODELS[name], options.models)
+        console.rule(f"{name}: {bundle.name}", style="dim")
+        figures[name] = PARTS[name](bundle, options)
     cores = (account.busy_seconds() - before) / (time.monotonic() - began)
     console.print(f"load generator: {load.generator()}; cores busy on average, everything on this machine: {cores:.1f}")
     if options.json:
-        figures = {"limits": [asdict(each) for each in limits], "decode": asdict(decoding)}
-        options.json.write_text(json.dumps(figures | {"loads": [asdict(row[-1]) | {"what": row[0]} for row in rows]}))
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-Row = tuple[str, int, bool, int, load.Load]
-"""What was sent, pictures a call, whether encoded, calls in flight, what was measured."""
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; else all of them")
+    parser.add_argument("--models", type=Path, default=Path("out/bench"), help="where the reference models are kept")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement")
+    parser.add_argument("--peer", type=peers.peer, action="append", default=[], help="NAME=HOST:PORT,PID[,MODEL]")
+    parser.add_argument("--serve", default="", help="more options for convoy serve, in one string")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    if unknown := set(options.part) - PARTS.keys():
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
+    return options
 
 
-def measure(bundle: Bundle, picture: bytes, seconds: float) -> list[Row]:
-    """Every load against one server."""
-    (spec,) = bundle.manifest.preprocessing
-    pixels = decode(picture, spec)
-    tensor = pb.Tensor(dtype=str(pixels.dtype), shape=[1, *pixels.shape], data=pixels.tobytes())
-    one_tensor = request(bundle, pb.Input(tensor=tensor))
-    one_picture = request(bundle, pb.Input(images=[picture]))
-    many = request(bundle, pb.Input(images=[picture] * 64))
-    plans = [("one tensor", one_tensor, 1, False, flight) for flight in (1, 8, 32)]
-    plans += [("one picture", one_picture, 1, True, flight) for flight in (1, 32)]
-    plans += [("64 pictures", many, 64, True, 4)]
-    with served(bundle) as target:
-        return [
-            (what, count, encoded, flight, load.run(target, body, flight, seconds))
-            for what, body, count, encoded, flight in plans
-        ]
+def calls(bundle: Bundle, options: argparse.Namespace) -> Figures:
+    """Small calls in a closed loop: what the server adds to a fast model, by calls in flight, and the peers'."""
+    picture = models.thumbnail(0)
+    limits, decoding = _show_limits(bundle, picture, options.seconds / 4)
+    best = min(limits, key=lambda limit: limit.cpu_us)
+    table = Table("sent", "at once", "images/s", "p50 ms", "p99 ms", "CPU us/image", "x limit", "RSS MiB", **NARROW)
+    figures = []
+
+    def row(what: str, found: load.Load, images: int, flight: int, limit_us: float) -> None:
+        cpu = found.server_cpu_us / images
+        cells = (found.requests_per_second * images, found.p50, found.p99, cpu, cpu / limit_us, found.resident_mb)
+        formats = ("{:.0f}", "{:.2f}", "{:.2f}", "{:.1f}", "{:.2f}", "{:.0f}")
+        table.add_row(what, str(flight), *(form.format(cell) for form, cell in zip(formats, cells, strict=True)))
+        figures.append({"sent": what, "at_once": flight, "images": images, **asdict(found)})
+
+    with served(bundle, options.serve.split()) as target:
+        one = _request(bundle, _tensor(bundle, picture))
+        for flight in IN_FLIGHT:
+            row("one tensor", load.run(target, one, flight, options.seconds), 1, flight, best.cpu_us)
+        for what, count, flight in (("one picture", 1, 1), ("one picture", 1, 32), ("64 pictures", 64, 4)):
+            body = _request(bundle, pb.Input(images=[picture] * count))
+            found = load.run(target, body, flight, options.seconds)
+            row(what, found, count, flight, best.cpu_us + decoding.cpu_us)
+    for other in options.peer:
+        body = peers.request(other, decode(picture, bundle.manifest.preprocessing[0]))
+        for flight in IN_FLIGHT:
+            found = load.run(other.target, body, flight, options.seconds)
+            row(f"tensor: {other.name}", found, 1, flight, best.cpu_us)
+    console.print(table)
+    return {"limits": [asdict(limit) for limit in limits], "decode": asdict(decoding), "loads": figures}
 
 
-def request(bundle: Bundle, values: pb.Input) -> bytes:
-    """A call for the five best classes."""
-    return pb.ClassifyRequest(model=pb.ModelSpec(name=bundle.name), inputs=[values]).SerializeToString()
+def photos(bundle: Bundle, options: argparse.Namespace) -> Figures:
+    """JPEG photos in a closed loop: how much of the machine's decode-and-run limit the server gives."""
+    picture = models.photo(0)
+    _show_limits(bundle, picture, options.seconds / 4)
+    limit = pipeline_limit(bundle, picture, CORES, options.seconds)
+    table = Table("one photo a call", "at once", "images/s", "of limit", "p50 ms", "p99 ms", "RSS MiB", **NARROW)
+    table.add_row(f"raw, {CORES} threads, batch {limit.batch}", "", f"{limit.images_per_second:.0f}", "100%")
+    figures = []
+    with served(bundle, options.serve.split()) as target:
+        body = _request(bundle, pb.Input(images=[picture]))
+        for flight in (1, 8, 32):
+            found = load.run(target, body, flight, options.seconds)
+            share = found.requests_per_second / limit.images_per_second
+            latencies = (f"{found.p50:.1f}", f"{found.p99:.1f}", f"{found.resident_mb:.0f}")
+            table.add_row("server", str(flight), f"{found.requests_per_second:.0f}", f"{share:.0%}", *latencies)
+            figures.append({"at_once": flight, **asdict(found)})
+    console.print(table)
+    return {"limit": asdict(limit), "loads": figures}
 
 
-@contextmanager
-def served(bundle: Bundle) -> Iterator[load.Target]:
-    """`convoy serve` on the bundle's repository, READY."""
-    command = [str(Path(sys.executable).with_name("convoy")), "serve", "--repository", str(bundle.path.parent.parent)]
-    command += ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--log-format", "json"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        ports = listening_and_ready(process.stderr or (), bundle.name)
-        address = f"127.0.0.1:{ports['grpc_port']}"
-        yield load.Target(address, f"http://127.0.0.1:{ports['http_port']}/metrics", process.pid)
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+def overload(bundle: Bundle, options: argparse.Namespace) -> Figures:
+    """Poisson arrivals of photos at 70% and 300% of capacity, each call with the latency target as its deadline."""
+    body = _request(bundle, pb.Input(images=[models.photo(0)]))
+    headers = ("load", "calls/s", "answered/s", "refused", "expired", "p50 ms", "p99 ms", "sent late", "RSS MiB")
+    table = Table(*headers, **NARROW)
+    figures = []
+    with served(bundle, options.serve.split()) as target:
+        capacity = load.run(target, body, 16, options.seconds).requests_per_second
+        table.add_row("closed, 16", "", f"{capacity:.0f}")
+        for share in (0.7, 1.0, 3.0):
+            found = arrivals.run(target, body, capacity * share, options.seconds * 2, LATENCY_TARGET_MS)
+            cells = (f"{found.rate:.0f}", f"{found.goodput:.0f}", f"{found.refused:.1%}", f"{found.expired:.1%}")
+            times = (f"{found.p50:.1f}", f"{found.p99:.1f}", f"{found.late:.1%}", f"{found.resident_mb:.0f}")
+            table.add_row(f"{share:.0%}", *cells, *times)
+            figures.append({"share": share, **asdict(found)})
+    console.print(table)
+    return {"capacity": capacity, "loads": figures}
 
 
-def listening_and_ready(log: Iterable[str], model: str) -> dict[str, int]:
-    """Reads the server's log until the model is READY; the event that tells the ports. SystemExit where it is not."""
-    ports: dict[str, int] = {}
-    line = ""
-    for line in log:
-        event = json.loads(line) if line.startswith("{") else {}
-        ports = event if event.get("event") == "listening" else ports
-        match event.get("model"), event.get("state"):
-            case (name, "READY") if name == model:
-                return ports
-            case (name, "UNAVAILABLE") if name == model:
-                break
-    raise SystemExit(f"make bench: the server does not serve {model!r}, its last words are: {line}")
+def start(bundle: Bundle, options: argparse.Namespace) -> Figures:
+    """The server's process from its start to its first answer, and its memory."""
+    found = starts.starts(bundle, _request(bundle, _tensor(bundle, models.thumbnail(0))), STARTS, options.serve.split())
+    seconds, memory = [each.seconds for each in found], [each.resident_mb for each in found]
+    table = Table("starts", "median s", "least s", "most s", "RSS MiB", **NARROW)
+    spread = (f"{median(seconds):.2f}", f"{min(seconds):.2f}", f"{max(seconds):.2f}", f"{median(memory):.0f}")
+    table.add_row(str(STARTS), *spread)
+    console.print(table)
+    return {"starts": [asdict(each) for each in found]}
 
 
-def show_limits(limits: list[Limit], decoding: Limit) -> None:
-    """The raw figures of this run."""
+PARTS: dict[str, Callable[[Bundle, argparse.Namespace], Figures]] = {
+    "calls": calls,
+    "photos": photos,
+    "overload": overload,
+    "start": start,
+}
+MODELS = {"calls": "small", "photos": "mobilenet", "overload": "mobilenet", "start": "small"}
+
+
+def _show_limits(bundle: Bundle, picture: bytes, seconds: float) -> tuple[list[Limit], Limit]:
+    limits, decoding = runtime_limits(bundle, 1, seconds), decode_limit(bundle, picture, seconds)
     table = Table("raw limit, one thread", "batch", "images/s", "CPU us/image", **NARROW)
     for limit in limits:
         table.add_row("ONNX Runtime", str(limit.batch), f"{limit.images_per_second:.0f}", f"{limit.cpu_us:.1f}")
     table.add_row("decode + resize", "1", f"{decoding.images_per_second:.0f}", f"{decoding.cpu_us:.1f}")
     console.print(table)
+    return limits, decoding
 
 
-def show_loads(rows: list[Row], best: Limit, decoding: Limit) -> None:
-    """The server's figures, beside the limit for the same pictures."""
-    headers = ("sent", "at once", "images/s", "p50 ms", "p99 ms", "CPU us/image", "x limit", "RSS MiB")
-    table = Table(*headers, **NARROW)
-    for what, count, encoded, flight, found in rows:
-        limit = best.cpu_us + (decoding.cpu_us if encoded else 0)
-        cpu = found.server_cpu_us / count
-        cells = (found.requests_per_second * count, found.p50, found.p99, cpu, cpu / limit, found.resident_mb)
-        formats = ("{:.0f}", "{:.2f}", "{:.2f}", "{:.1f}", "{:.2f}", "{:.0f}")
-        table.add_row(what, str(flight), *(form.format(cell) for form, cell in zip(formats, cells, strict=True)))
-    console.print(table)
+def _tensor(bundle: Bundle, picture: bytes) -> pb.Input:
+    pixels = decode(picture, bundle.manifest.preprocessing[0])[np.newaxis]
+    return pb.Input(tensor=pb.Tensor(dtype=str(pixels.dtype), shape=pixels.shape, data=pixels.tobytes()))
+
+
+def _request(bundle: Bundle, values: pb.Input) -> bytes:
+    """A call for the five best classes."""
+    return pb.ClassifyRequest(model=pb.ModelSpec(name=bundle.name), inputs=[values]).SerializeToString()
 
 
 if __name__ == "__main__":

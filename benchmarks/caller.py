@@ -1,6 +1,6 @@
 """The load generator of last resort: `in_flight` coroutines that call one after the other.
 
-    python -m benchmarks.caller HOST:PORT IN_FLIGHT SECONDS < request > latencies
+    python -m benchmarks.caller HOST:PORT IN_FLIGHT SECONDS METHOD < request > latencies
 
 Writes the latencies in milliseconds as raw float64.
 """
@@ -13,14 +13,12 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from benchmarks.load import METHOD
 
-
-async def main(address: str, in_flight: int, seconds: float, request: bytes) -> list[float]:
+async def main(address: str, in_flight: int, seconds: float, method: str, request: bytes) -> list[float]:
     """Calls until the time is over."""
     latencies: list[float] = []
     async with grpc.aio.insecure_channel(address) as channel:
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
         end = time.perf_counter() + seconds
 
         async def caller() -> None:
@@ -33,6 +31,6 @@ async def main(address: str, in_flight: int, seconds: float, request: bytes) -> 
 
 
 if __name__ == "__main__":
-    _, address, in_flight, seconds = sys.argv
-    found = asyncio.run(main(address, int(in_flight), float(seconds), sys.stdin.buffer.read()))
+    _, address, in_flight, seconds, method = sys.argv
+    found = asyncio.run(main(address, int(in_flight), float(seconds), method, sys.stdin.buffer.read()))
     sys.stdout.buffer.write(np.array(found, np.float64).tobytes())

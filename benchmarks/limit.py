@@ -1,5 +1,6 @@
 """The raw limits: what ONNX Runtime and Pillow do with the same bundle in this process, with no server around them."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from service.runtimes.devices import Device
 from service.runtimes.opening import open_runtime
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
+PIPELINE_BATCHES = (1, 2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,40 @@ def decode_limit(bundle: Bundle, picture: bytes, seconds: float) -> Limit:
     """Pillow alone: decode and resize of one picture."""
     (spec,) = bundle.manifest.preprocessing
     return _measure(lambda: decode(picture, spec), 1, seconds)
+
+
+def pipeline_limit(bundle: Bundle, picture: bytes, cores: int, seconds: float) -> Limit:
+    """Decode and run on all cores: in each core's thread one after the other, at the best small batch size."""
+    return max(
+        (_pipeline(bundle, picture, cores, batch, seconds) for batch in PIPELINE_BATCHES),
+        key=lambda limit: limit.images_per_second,
+    )
+
+
+def _pipeline(bundle: Bundle, picture: bytes, cores: int, batch: int, seconds: float) -> Limit:
+    runtimes = [open_runtime(bundle, engine="onnx", device=Device("cpu"), threads=1) for _ in range(cores)]
+    (spec,) = bundle.manifest.preprocessing
+    runs = [0] * cores
+    end = 0.0
+
+    def work(core: int) -> None:
+        while time.perf_counter() < end:
+            runtimes[core].run({spec.input: np.stack([decode(picture, spec) for _ in range(batch)])})
+            runs[core] += 1
+
+    for runtime in runtimes:
+        runtime.run({spec.input: np.stack([decode(picture, spec)] * batch)})
+    threads = [threading.Thread(target=work, args=(core,)) for core in range(cores)]
+    cpu, began = time.process_time(), time.perf_counter()
+    end = began + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    elapsed, images = time.perf_counter() - began, sum(runs) * batch
+    for runtime in runtimes:
+        runtime.close()
+    return Limit(batch, images / elapsed, (time.process_time() - cpu) / images * 1e6)
 
 
 def _measure(run: Callable[[], object], batch: int, seconds: float) -> Limit:

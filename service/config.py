@@ -1,10 +1,11 @@
 """The server's settings: every knob declared once with its default, its limits and its doc.
 
 `service.cli` turns the declarations into flags, `CONVOY_*` variables and keys of a TOML file (in this order of
-precedence); nothing else reads the environment. Values here are checked, frozen and final.
+precedence); nothing else reads the environment, but for where caches lie. Values here are checked, frozen and final.
 """
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from service.errors import SettingsError
 
 MEBIBYTE = 1 << 20
+LATENCY_TARGET, LEAST_TARGET = 50.0, 0.1  # milliseconds
 _WEEK = 7 * 86_400  # seconds
 
 
@@ -40,10 +42,27 @@ class Settings:
     device: str = _knob(
         "auto", doc="auto, cpu, cuda[:N] or tensorrt[:N]; one that is asked for and absent is an error."
     )
-    runtime: Literal["auto", "onnx", "tensorflow"] = _knob("auto", doc="What executes the models; auto prefers ONNX.")
-    threads: int = _knob(0, doc="CPU threads of one inference; 0 means all cores, or a worker's share.", least=0)
-    instances: int = _knob(1, doc="Copies of each model that run side by side.", least=1)
-    max_batch_size: int = _knob(32, doc="Pictures in one run of a model, at most.", least=1)
+    runtime: Literal["auto", "onnx", "openvino", "tensorflow"] = _knob(
+        "auto", doc="What executes the models; auto prefers ONNX and takes the engine that measures best."
+    )
+    latency_target: float = _knob(
+        LATENCY_TARGET,
+        doc="Milliseconds that queue and run may take at the 99th percentile; plans are chosen by it.",
+        least=LEAST_TARGET,
+    )
+    profile_seconds: float = _knob(
+        5.0,
+        doc="Seconds to measure plans for each version that is new to this machine; 0, or --workers: none.",
+        least=0,
+    )
+    precision: Literal["exact", "auto"] = _knob(
+        "exact", doc="exact keeps the first variant's arithmetic; auto also tries int8 variants and bf16."
+    )
+    threads: int = _knob(
+        0, doc="CPU threads of one inference; 0: as planned, else all cores or a worker's share.", least=0
+    )
+    instances: int = _knob(0, doc="Copies of each model that run side by side; 0: as planned, else 1.", least=0)
+    max_batch_size: int = _knob(0, doc="Pictures in one run of a model, at most; 0: as planned, else 32.", least=0)
     batch_timeout: float = _knob(
         30.0, doc="Seconds of one run after which the runtime is taken to hang and is replaced.", least=0.01
     )
@@ -61,7 +80,8 @@ class Settings:
         doc="Versions of a model to load: latest:N, all or specific:N,N; its convoy.toml may say otherwise.",
     )
     state: Path | None = _knob(
-        None, doc="Folder of what outlives the process: labels set at run time. None keeps them in memory only."
+        None,
+        doc="Folder of what outlives the process. None keeps labels in memory, and plans in the user's cache folder.",
     )
     allow_admin: bool = _knob(
         False, doc="Lets whoever reaches the gRPC port set and delete version labels (ModelAdmin)."
@@ -105,6 +125,14 @@ class Shared:
 
     http: Path
     late: bool
+
+
+def state_folder(settings: Settings) -> Path:
+    """Where the server keeps what it may lose: the setting, or "convoy" in the user's cache folder (XDG)."""
+    if settings.state is not None:
+        return settings.state
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(cache)) / "convoy"  # noqa: PTH111 - Path's own raises where there is no home
 
 
 def flag(name: str) -> str:

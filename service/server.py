@@ -52,8 +52,9 @@ class Server:
         self.metrics.build(
             version=importlib.metadata.version("convoy-serving"), runtime=settings.runtime, device=settings.device
         )
+        self._loader = Loader(settings, self.metrics)
         self.models = Registry(
-            Loader(settings, self.metrics),
+            self._loader,
             self.metrics,
             self._changed,
             policy=Policy.parse(settings.version_policy),
@@ -140,6 +141,7 @@ class Server:
         self.health.end()
         if self._grpc is not None:
             await self._grpc.stop(max(0.0, latest - time.monotonic()))
+        await self._loader.close()
         await self.models.close()
         self._data_plane.close()
         self._http.stop()
@@ -157,6 +159,7 @@ class Server:
     async def _reconcile(self, found: Sequence[repository.PublishedModel]) -> None:
         await self.models.reconcile(found)
         self._scanned = True
+        self._loader.started()
         self._changed()
         if self._grpc is None and self.health.problem() is None:
             self._grpc = self._transport()

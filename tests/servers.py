@@ -42,6 +42,7 @@ def settings(repository: Path, **others: Any) -> Settings:
         "device": "cpu",
         "threads": 1,
         "poll_interval": 0,
+        "profile_seconds": 0,
         "drain_timeout": 10,
     }
     return Settings(repository=repository, **(usual | others))
@@ -73,7 +74,10 @@ async def healthy(channel: grpc.aio.Channel, service: str = "", status: int = SE
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Returns when the condition holds; the test's own time limit is the limit."""
+    """Returns when the condition holds; the test's own time limit is the limit.
+
+    For a semaphore too: a thread that waits for what never comes would outlive that limit and hang the loop's end.
+    """
     while not condition():  # noqa: ASYNC110 - conditions are of many kinds, and few have an event
         await asyncio.sleep(0.005)
 
@@ -143,7 +147,7 @@ class Gate:
 
     async def reached(self) -> None:
         """Returns when the next batch stands before the gate."""
-        await asyncio.to_thread(self._begun.acquire)
+        await until(lambda: self._begun.acquire(blocking=False))
 
     def open(self) -> None:
         """Lets everything through from now on."""
@@ -178,6 +182,7 @@ class ServeProcess:
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CONVOY_")}
+        clean["CONVOY_PROFILE_SECONDS"] = "0"  # nor is anything written into the user's cache
         self._process = subprocess.Popen(
             [CONVOY, "serve", *arguments], stderr=subprocess.PIPE, env=clean | (environment or {}), text=True
         )

@@ -11,6 +11,7 @@ from protos.classifier.v1 import classifier_pb2 as pb
 from service.batching.entries import Priority
 from service.errors import RequestInvalid
 from service.inference.values import Images, Request
+from service.models.planning.plan import Choice, Plan
 from service.models.version import ModelQuery, ModelVersion
 from service.runtimes.base import Array
 
@@ -121,3 +122,28 @@ def describe(version: ModelVersion, reply: pb.GetModelResponse) -> None:
         reply.heads.add(name=head.name, output=head.output, activation=head.activation, labels=labels)
     reply.training_metrics.update(manifest.metrics)
     reply.runtime = servable.runs_on
+    if servable.choice is not None:
+        _describe_plan(servable.choice, reply.plan)
+
+
+def _describe_plan(choice: Choice, reply: pb.Plan) -> None:
+    reply.settings.CopyFrom(_plan_settings(choice.plan))
+    reply.why = choice.why
+    for row in choice.table:
+        reply.candidates.add(
+            settings=_plan_settings(row.plan),
+            images_per_second=row.images_per_second,
+            p99_ms=row.p99 * 1e3,
+            refused=row.refused,
+        )
+
+
+def _plan_settings(plan: Plan) -> pb.PlanSettings:
+    return pb.PlanSettings(
+        engine=plan.engine,
+        variant=plan.variant,
+        computed=plan.computed,
+        threads=plan.threads,
+        instances=plan.instances,
+        max_batch_size=plan.max_batch_size,
+    )

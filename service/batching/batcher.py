@@ -51,16 +51,14 @@ class Batcher:
         self._waiting = Waiting(max_batch_size, mixed=any(None in spec.shape[1:] for spec in signature.inputs))
         self._refusal = ""
         self._stopped = False
-        self._instances = Instances(
-            runtimes,
-            signature,
-            max_batch_size,
-            timeout=timeout,
-            renewal=renewal,
-            metrics=metrics,
-            finished=self._finish,
-            changed=self._instances_changed,
-        )
+        self._signature = signature
+        self._timeout = timeout
+        self._instances = self._instances_of(runtimes, renewal)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no more rows."""
+        return self._stopped
 
     @property
     def problem(self) -> str:
@@ -132,6 +130,21 @@ class Batcher:
         wait, _ = self._seconds(self._waiting.ahead(Priority.BATCH), 1, time.monotonic())
         return max(wait, LEAST_RETRY_SECONDS)
 
+    async def swap(self, runtimes: Sequence[Runtime], max_batch_size: int, renewal: Renewal | None = None) -> None:
+        """Gives every batch from now on to these runtimes; those before end the batch in hand and are closed.
+
+        After `stop` it is the new ones that are closed.
+        """
+        if self._stopped:
+            await asyncio.to_thread(_close, runtimes)
+            return
+        before = self._instances
+        self.max_batch_size = self._waiting.max_batch_size = max_batch_size
+        self.estimate = Estimate()
+        self._instances = self._instances_of(runtimes, renewal)
+        self._instances_changed()
+        await before.stop()
+
     async def stop(self) -> None:
         """Waits for the batches in hand and ends the instances.
 
@@ -141,6 +154,18 @@ class Batcher:
         self._refuse(_UNLOADED)
         await self._instances.stop()
         self.changed = _nothing
+
+    def _instances_of(self, runtimes: Sequence[Runtime], renewal: Renewal | None) -> Instances:
+        return Instances(
+            runtimes,
+            self._signature,
+            self.max_batch_size,
+            timeout=self._timeout,
+            renewal=renewal,
+            metrics=self._metrics,
+            finished=self._finish,
+            changed=self._instances_changed,
+        )
 
     def _seconds(self, ahead: int, count: int, now: float) -> tuple[float, float]:
         """The seconds until the last of `count` rows behind `ahead` others is begun, and of its run."""
@@ -197,6 +222,11 @@ class Batcher:
         self._refusal = why
         for entry in self._waiting.clear():
             entry.fail(ModelNotReady(why))
+
+
+def _close(runtimes: Sequence[Runtime]) -> None:
+    for runtime in runtimes:
+        runtime.close()
 
 
 def _nothing() -> None:

@@ -70,10 +70,13 @@ class _Queue:
 
 
 class Waiting:
-    """All entries that wait for their turn. `mixed` where rows may have several shapes, which can't share a batch."""
+    """All entries that wait for their turn. `mixed` where rows may have several shapes, which can't share a batch.
+
+    `max_batch_size` may be set; it counts from the next batch on.
+    """
 
     def __init__(self, max_batch_size: int, *, mixed: bool) -> None:
-        self._size = max_batch_size
+        self.max_batch_size = max_batch_size
         self._mixed = mixed
         self._interactive, self._jobs = _Queue(), _Queue()
         self._passed_over = 0
@@ -96,7 +99,7 @@ class Waiting:
     def form(self) -> list[Slice]:
         """The next batch; empty where nobody waits."""
         batch: list[Slice] = []
-        room, now = self._size, time.monotonic()
+        room, now = self.max_batch_size, time.monotonic()
         if not self._jobs.entries:
             self._interactive.move(batch, room, now, mixed=self._mixed)
             return batch

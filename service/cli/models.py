@@ -110,6 +110,8 @@ def _fact_lines(model: ModelInfo) -> Iterator[tuple[str, str]]:
         return
     yield "Model", f"{model.name} version {model.version}"
     yield "Runtime", model.runtime
+    if model.plan:
+        yield "Plan", model.plan
     for direction, tensors in (("Input", model.inputs), ("Output", model.outputs)):
         for tensor in tensors:
             shape = ", ".join("any" if size < 0 else str(size) for size in tensor.shape)

@@ -34,8 +34,8 @@ class ClientError(Exception):
 class ImageRejected(ClientError):
     """One picture can't be used. Raised by `classify`, returned in place by `classify_many`.
 
-    `image` is the path as it was given or, for bytes and arrays, "image 3" (counted from 0, as in the list); `code` is
-    the name of a gRPC status code, "INVALID_ARGUMENT" where the picture itself is at fault.
+    `image` is the path as it was given or, for bytes and arrays, "image 3" (counted from 0, as in the list), or the
+    input's name; `code` is the name of a gRPC status code, "INVALID_ARGUMENT" where the picture itself is at fault.
     """
 
     def __init__(self, image: str, problem: str, code: str) -> None:

@@ -97,6 +97,7 @@ def model_info(response: pb.GetModelResponse) -> ModelInfo:
         heads=tuple(Head(head.name, head.output, head.activation, tuple(head.labels)) for head in response.heads),
         training_metrics=dict(response.training_metrics),
         runtime=response.runtime,
+        plan=_plan(response.plan) if response.HasField("plan") else "",
         problem=response.problem,
     )
 
@@ -109,6 +110,12 @@ def label_request(model: str, label: str, version: int) -> pb.SetVersionLabelReq
 def moved_from(response: pb.SetVersionLabelResponse) -> int | None:
     """Where the label pointed before; None for a new one."""
     return response.previous_version if response.HasField("previous_version") else None
+
+
+def _plan(plan: pb.Plan) -> str:
+    settings = plan.settings
+    numbers = f"{settings.instances} x {settings.threads} threads, batches to {settings.max_batch_size}"
+    return f"{settings.engine} {settings.variant} {settings.computed}, {numbers}: {plan.why}"
 
 
 def _heads(result: pb.Result) -> dict[str, tuple[ClassScore, ...]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from bundle.errors import BundleError, ImageError
@@ -18,6 +19,8 @@ from bundle.store import Bundle
 from service.errors import ModelUnusable
 from service.runtimes.base import Array, Arrays, Runtime
 
+# How far an output may be off where arithmetic was reduced on purpose; beside it every best class must be the same.
+REDUCED_TOLERANCE: Final = 0.05
 _SHUFFLE_SEED: Final = 2
 
 
@@ -62,23 +65,34 @@ def check(
     number of samples is really run. Raises ModelUnusable where the samples can't be read or don't fit the signature,
     RuntimeFailed where the runtime throws.
     """
-    inputs, expected = _load(bundle, limits)
-    samples = len(next(iter(expected.values())))
-    tally = _Tally(expected, bundle.manifest.heads, samples)
-    for size in sorted(set(batch_sizes or (1, 3, samples))):
-        for rows in _batches(samples, size):
+    inputs, expected = samples(bundle, limits)
+    count = len(next(iter(expected.values())))
+    tally = _Tally(expected, bundle.manifest.heads, count)
+    for size in sorted(set(batch_sizes or (1, 3, count))):
+        for rows in _batches(count, size):
             tally.add(rows, runtime.run({name: pixels[rows] for name, pixels in inputs.items()}))
     return tally.report(variant)
 
 
-def prove(runtime: Runtime, bundle: Bundle, max_batch_size: int) -> None:
+def prove(runtime: Runtime, bundle: Bundle, max_batch_size: int, *, reduced: bool = False) -> None:
     """Raises ModelUnusable unless the runtime gives the golden outputs alone, among others and in its largest batch.
+
+    `reduced` is for arithmetic that is coarser than the variant's own: then every best class must be the golden one and
+    no output further off than `REDUCED_TOLERANCE`, or the variant's tolerance where that is wider.
 
     The limits are the usual ones, whatever strangers may send: golden pictures are as large as their publisher wants.
     """
-    report = check(runtime, bundle, bundle.variant(runtime.info.variant), Limits(), batch_sizes=(1, 3, max_batch_size))
+    variant = bundle.variant(runtime.info.variant)
+    if reduced:
+        variant = msgspec.structs.replace(variant, tolerance=max(variant.tolerance, REDUCED_TOLERANCE))
+    report = check(runtime, bundle, variant, Limits(), batch_sizes=(1, 3, max_batch_size))
     if not report.passed:
         raise ModelUnusable(str(report))
+    if reduced and report.top1_agreement < 1:
+        raise ModelUnusable(
+            f"variant {variant.name!r} on {runtime.info.engine} gives {report.top1_agreement:.1%} of the golden "
+            "samples their best class; reduced precision must give all"
+        )
 
 
 def _batches(samples: int, size: int) -> Iterator[Array]:
@@ -132,8 +146,11 @@ class _Tally:
         )
 
 
-def _load(bundle: Bundle, limits: Limits) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The golden samples as inputs and expected outputs, each [samples, ...]; the bundle checks that they match."""
+def samples(bundle: Bundle, limits: Limits) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The golden samples as inputs and expected outputs, each [samples, ...]; the bundle checks that they match.
+
+    Raises ModelUnusable where they can't be read.
+    """
     try:
         inputs = {spec.name: _pixels(bundle, spec.name, limits) for spec in bundle.manifest.signature.inputs}
         expected = bundle.golden_outputs()

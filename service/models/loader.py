@@ -1,13 +1,17 @@
-"""From a version's folder to something that can answer: verify, open, prove, then build the batcher.
+"""From a version's folder to something that can answer: verify, plan, open, prove, then build the batcher.
 
-The slow part runs in threads and touches nothing of the loop's; what is only read and computed, in the quiet one of
-`service.models.quiet`. A version that does not reproduce its golden samples on this hardware is refused with the sample
-and the difference.
+The slow parts run in threads and in the profiler's process and touch nothing of the loop's; what is only read and
+computed, in the quiet thread of `service.models.quiet`. A version that does not reproduce its golden samples on this
+hardware is refused with the sample and the difference. The first version of a model answers as soon as any plan is
+open, and goes over to a better one when that is measured and proved; a later one is measured before it replaces the
+one that serves.
 """
 
 import asyncio
+import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +24,10 @@ from bundle.store import Bundle
 from service.batching.batcher import Batcher
 from service.batching.instances import Renewal
 from service.config import MEBIBYTE, Settings
-from service.errors import ModelUnusable
-from service.models import golden
+from service.errors import ModelUnusable, ServiceError
+from service.models import golden, memory
+from service.models.planning.plan import Choice, Plan
+from service.models.planning.planner import Planner, Task
 from service.models.quiet import quiet_executor
 from service.models.ranked import RankedRuntime
 from service.models.version import Servable
@@ -30,14 +36,22 @@ from service.runtimes.devices import Device
 from service.runtimes.opening import open_runtime
 from service.telemetry.metrics import Metrics
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    bundle: Bundle
-    labels: dict[str, tuple[str, ...]]
-    runtimes: list[Runtime]
+    """Proved and ranked runtimes, all of one plan."""
+
+    runtimes: Sequence[Runtime]
+    choice: Choice
+
+    @property
+    def runs_on(self) -> str:
+        count = f"{len(self.runtimes)} x " if len(self.runtimes) > 1 else ""
+        return f"{count}{self.runtimes[0].info}"
 
 
 class Loader:
@@ -47,74 +61,191 @@ class Loader:
         self._settings = settings
         self._metrics = metrics
         self._device = Device.parse(settings.device)
+        self._planner = Planner(settings)
         self._quiet = quiet_executor()
+        self._serving = False
+        self._loaded: set[str] = set()
+        self._tuning: set[asyncio.Task[None]] = set()
+
+    def started(self) -> None:
+        """The server has looked at its repository once: what comes now replaces what serves, and may take its time."""
+        self._serving = True
 
     async def load(self, path: Path) -> Servable:
         """Loads the version in the folder. Raises ModelUnusable with the reason."""
-        opened = await self._open(path)
-        bundle, settings = opened.bundle, self._settings
-        metrics = self._metrics.version(bundle.name, bundle.version)
+        task, labels = await self._quietly(self._read, path)
+        bundle, choice, measurable = task.bundle, task.first, task.measurable
+        if measurable and self._serving and bundle.name in self._loaded:
+            choice, measurable = await self._measured(task), False
+        opened = await self._open(task, choice)
+        self._loaded.add(bundle.name)
+        servable = self._servable(bundle, labels, opened)
+        self._tell(servable, opened)
+        if measurable:
+            tuning = asyncio.get_running_loop().create_task(self._tune(servable, task))
+            self._tuning.add(tuning)
+            tuning.add_done_callback(self._tuning.discard)
+        return servable
+
+    def _servable(self, bundle: Bundle, labels: Mapping[str, tuple[str, ...]], opened: _Opened) -> Servable:
+        settings, metrics = self._settings, self._metrics.version(bundle.name, bundle.version)
         batcher = Batcher(
             opened.runtimes,
             bundle.manifest.signature,
-            max_batch_size=settings.max_batch_size,
+            max_batch_size=opened.choice.plan.max_batch_size,
             metrics=metrics,
             timeout=settings.batch_timeout,
-            renewal=Renewal(open=partial(self._renewed, bundle), prove=partial(self._prove, bundle)),
+            renewal=self._renewal(bundle, opened.choice.plan),
         )
-        count = f"{len(opened.runtimes)} x " if len(opened.runtimes) > 1 else ""
-        runs_on = f"{count}{opened.runtimes[0].info}"
-        servable = Servable(bundle, opened.labels, batcher, metrics, runs_on=runs_on, max_pending=settings.max_pending)
+        servable = Servable(bundle, labels, batcher, metrics, runs_on=opened.runs_on, max_pending=settings.max_pending)
         alive = weakref.ref(servable)  # the metrics must not keep an unloaded version
         metrics.pending.set_function(lambda: there.pending if (there := alive()) else 0)
         return servable
 
-    async def _open(self, path: Path) -> _Opened:
-        """Reads and proves in the quiet thread; opens runtimes in a usual one, whose priority their threads inherit."""
-        bundle, labels = await self._quietly(_read, path)
-        runtimes: list[Runtime] = []
+    async def plan(self, path: Path) -> Choice:
+        """Measures a version anew, proves the choice, keeps it, and closes what it opened. Raises ModelUnusable."""
+        task, _ = await self._quietly(self._read, path)
+        _close(await self._open(task, Choice(task.usual, task.first.why)))  # tells the device too
+        if not task.key:
+            return task.first
+        opened = await self._open(task, await self._planner.measure(task))
+        _close(opened)
+        return opened.choice
+
+    async def close(self) -> None:
+        """Gives up what is still being measured."""
+        for tuning in self._tuning:
+            tuning.cancel()
+        await asyncio.gather(*self._tuning, return_exceptions=True)
+
+    def _read(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
+        """What is known of the version, and its labels by head; every byte of it is verified."""
         try:
-            for _ in range(self._settings.instances):
-                runtime = await asyncio.to_thread(self._runtime, bundle)
-                runtimes.append(RankedRuntime(runtime, bundle.manifest.heads))
-                await self._quietly(self._prove, bundle, runtime)
-        except BaseException:
-            for runtime in runtimes:
-                runtime.close()
-            raise
-        return _Opened(bundle, labels, runtimes)
+            bundle = store.open_bundle(path)
+            store.verify_files(bundle)
+            labels = {head.name: bundle.labels(head.name) for head in bundle.manifest.heads}
+        except BundleInvalid as error:
+            raise ModelUnusable(error.problem) from error  # callers are told, and the server's paths are not theirs
+        except BundleError as error:
+            raise ModelUnusable(str(error)) from error
+        return self._planner.task(bundle), labels
+
+    async def _measured(self, task: Task) -> Choice:
+        """The measured choice, or the first one where measuring failed."""
+        try:
+            return await self._planner.measure(task)
+        except Exception as error:
+            log.warning("no plan could be measured", extra={**_names(task.bundle), "problem": str(error)})
+            return task.first
+
+    async def _tune(self, servable: Servable, task: Task) -> None:
+        """Measures, and goes over to the better plan when it is proved; the version goes on, whatever fails."""
+        try:
+            choice = await self._measured(task)
+            if servable.batcher.stopped or choice is task.first:
+                return
+            if choice.plan == task.first.plan:
+                servable.choice = choice
+                await asyncio.to_thread(self._planner.keep, task, choice)
+                self._log(servable)
+                return
+            opened = await self._open(task, choice)
+            plan = opened.choice.plan
+            await servable.batcher.swap(opened.runtimes, plan.max_batch_size, self._renewal(task.bundle, plan))
+            if not servable.batcher.stopped:
+                self._tell(servable, opened)
+            await asyncio.to_thread(memory.give_back)
+        except Exception:
+            log.exception("the better plan can't be used, the version goes on", extra=_names(task.bundle))
+
+    def _tell(self, servable: Servable, opened: _Opened) -> None:
+        """Shows the plan in force: in the API, the metric and the log."""
+        servable.runs_on, servable.choice = opened.runs_on, opened.choice
+        self._metrics.plan(servable.bundle.name, servable.bundle.version, opened.choice.plan)
+        self._log(servable)
+
+    @staticmethod
+    def _log(servable: Servable) -> None:
+        choice = servable.choice
+        if choice is not None:
+            log.info("plan", extra={**_names(servable.bundle), "plan": str(choice.plan), "why": choice.why})
+
+    async def _open(self, task: Task, choice: Choice) -> _Opened:
+        """Opens and proves the plan, or the next best one that can be, and remembers what was measured and held."""
+        wanted = choice
+        while True:
+            try:
+                opened = _Opened(await self._runtimes(task.bundle, choice.plan), choice)
+            except ServiceError as error:
+                if choice.plan == task.usual:
+                    raise
+                log.warning("plan refused", extra={**_names(task.bundle), "plan": str(choice.plan), "why": str(error)})
+                choice = self._planner.without(task, choice, str(error))
+                continue
+            self._planner.on_cpu = opened.runtimes[0].info.device == "cpu"
+            with ExitStack() as unfinished:
+                unfinished.callback(_close, opened)
+                if choice is wanted and choice.table and choice is not task.first:
+                    await asyncio.to_thread(self._planner.keep, task, choice)
+                unfinished.pop_all()
+            return opened
+
+    async def _runtimes(self, bundle: Bundle, plan: Plan) -> list[Runtime]:
+        """Opens in usual threads, whose priority the runtime's own inherit, and proves in the quiet one.
+
+        OpenVINO starts its threads with the first run, so it is proved in a usual thread too.
+        """
+        prove = asyncio.to_thread if plan.engine == "openvino" else self._quietly
+        with ExitStack() as opened:
+            runtimes = []
+            for _ in range(plan.instances):
+                runtimes.append(await asyncio.to_thread(self._runtime, bundle, plan))
+                opened.callback(runtimes[-1].close)
+                await prove(_prove, bundle, plan, runtimes[-1])
+            opened.pop_all()
+            return runtimes
 
     async def _quietly(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._quiet, work, *arguments)
 
-    def _runtime(self, bundle: Bundle) -> Runtime:
-        settings = self._settings
-        return open_runtime(bundle, engine=settings.runtime, device=self._device, threads=settings.threads)
+    def _runtime(self, bundle: Bundle, plan: Plan) -> Runtime:
+        """One runtime of the plan, which ranks. Raises ModelUnusable or SettingsError."""
+        runtime = open_runtime(
+            bundle,
+            engine=plan.engine,
+            device=self._device,
+            threads=plan.threads,
+            variant=plan.variant,
+            computed=plan.computed,
+        )
+        return RankedRuntime(runtime, bundle.manifest.heads)
 
-    def _renewed(self, bundle: Bundle) -> Runtime:
+    def _renewal(self, bundle: Bundle, plan: Plan) -> Renewal:
+        """How a lost runtime of this plan comes to be again."""
+        return Renewal(open=partial(self._renewed, bundle, plan), prove=partial(_prove, bundle, plan))
+
+    def _renewed(self, bundle: Bundle, plan: Plan) -> Runtime:
         """A runtime in the place of a lost one: it reproduces the golden samples, and ranks."""
-        runtime = self._runtime(bundle)
+        runtime = self._runtime(bundle, plan)
         try:
-            self._prove(bundle, runtime)
+            _prove(bundle, plan, runtime)
         except BaseException:
             runtime.close()
             raise
-        return RankedRuntime(runtime, bundle.manifest.heads)
-
-    def _prove(self, bundle: Bundle, runtime: Runtime) -> None:
-        golden.prove(runtime, bundle, self._settings.max_batch_size)
+        return runtime
 
 
-def _read(path: Path) -> tuple[Bundle, dict[str, tuple[str, ...]]]:
-    """The version's bundle and its labels by head, every byte of it verified."""
-    try:
-        bundle = store.open_bundle(path)
-        store.verify_files(bundle)
-        return bundle, {head.name: bundle.labels(head.name) for head in bundle.manifest.heads}
-    except BundleInvalid as error:
-        raise ModelUnusable(error.problem) from error  # callers are told, and the server's paths are not theirs
-    except BundleError as error:
-        raise ModelUnusable(str(error)) from error
+def _prove(bundle: Bundle, plan: Plan, runtime: Runtime) -> None:
+    golden.prove(runtime, bundle, plan.max_batch_size, reduced=plan.computed != "exact")
+
+
+def _close(opened: _Opened) -> None:
+    for runtime in opened.runtimes:
+        runtime.close()
+
+
+def _names(bundle: Bundle) -> dict[str, object]:
+    return {"model": bundle.name, "version": bundle.version}
 
 
 def limits(settings: Settings) -> Limits:

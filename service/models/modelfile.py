@@ -4,9 +4,12 @@
     policy = "latest:2"
     [labels]
     stable = 3
+    [plan]
+    threads = 2
 
 The invariant: a file is taken whole or not at all. One that is wrong is a reason, never half of what it says; what the
-model had goes on. Read with every look at the repository, so it must be cheap; small files only.
+model had goes on. But [plan] is the business of `service.models.planning`, which reads it when a version loads; what is
+wrong in it is that version's reason. Read with every look at the repository, so it must be cheap; small files only.
 """
 
 import tomllib
@@ -21,7 +24,7 @@ from service.models.policy import ALLOWED, Policy
 
 NAME: Final = "convoy.toml"
 MOST_BYTES: Final = 65_536
-TABLES: Final = frozenset({"versions", "labels"})
+TABLES: Final = frozenset({"versions", "labels", "plan"})
 
 _HIGHEST: Final = 10**18 - 1  # the highest number that a version's folder may have
 

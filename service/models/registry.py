@@ -2,14 +2,15 @@
 
 `reconcile` brings them to what the repository holds: the versions that the policy chooses and those that a label needs
 are loaded one at a time, what they replace is drained only after they are READY, a version that fails stays UNAVAILABLE
-with its reason and the old one goes on serving. Belongs to the event loop; `service.inference` leases from it, the
-server watches its changes.
+with its reason and the one before it serves, also after a restart. It is tried again when its files change, and after
+ever longer pauses. Belongs to the event loop; `service.inference` leases from it, the server watches its changes.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,21 @@ from service.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 LATEST: Final = Policy(latest=1)
+# A version may fail for what passes (no memory, a mount that stalls), so it gets another chance, ever later.
+RETRY_SECONDS: Final = 30.0
+_LONGEST_RETRY_SECONDS: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a version is not loaded again yet: nothing of its files changed, and the pause is not over."""
+
+    stamp: Stamp
+    pause: float
+    until: float
+
+    def stands(self, now: Stamp) -> bool:
+        return now == self.stamp and time.monotonic() < self.until
 
 
 class Registry:
@@ -48,6 +64,7 @@ class Registry:
         *,
         policy: Policy = LATEST,
         labels: Labels | None = None,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._loader = loader
         self._metrics = metrics
@@ -55,7 +72,8 @@ class Registry:
         self._wanted = Wanted(policy, labels or Labels(None), metrics)
         self._versions: dict[str, dict[int, ModelVersion]] = {}
         self._default: dict[str, ModelVersion] = {}
-        self._failed: dict[Path, Stamp] = {}
+        self._retry_seconds = retry_seconds
+        self._failed: dict[Path, _Failure] = {}
         self._unloading: set[asyncio.Task[None]] = set()
 
     def models(self) -> Mapping[str, Sequence[ModelVersion]]:
@@ -107,6 +125,9 @@ class Registry:
         for model in found:
             for number in self._wanted.to_load(model):
                 await self._ensure(model.name, number, model.path / str(number))
+            for number in self._wanted.stand_ins(model.name):
+                if self._vacancies(model.name):
+                    await self._ensure(model.name, number, model.path / str(number))
             of = self._versions.get(model.name, {})
             if self._wanted.settle(model, partial(_is_ready, of)):
                 self._on_change()
@@ -186,7 +207,8 @@ class Registry:
         if known is not None and (known.state is not State.UNAVAILABLE or known.servable is not None):
             return  # UNAVAILABLE with a servable: its batcher tries to get a runtime again
         now = await asyncio.to_thread(stamp, path)
-        if known is not None and self._failed.get(path) == now:
+        failure = self._failed.get(path)
+        if known is not None and failure is not None and failure.stands(now):
             return
         version = of[number] = ModelVersion(name, number)
         self._move(version, State.LOADING)
@@ -194,7 +216,9 @@ class Registry:
         try:
             version.servable = await self._loader.load(path)
         except Exception as error:
-            self._failed[path] = now
+            again = failure is not None and failure.stamp == now
+            pause = min(2 * failure.pause, _LONGEST_RETRY_SECONDS) if failure and again else self._retry_seconds
+            self._failed[path] = _Failure(now, pause, time.monotonic() + pause)
             known_kind = isinstance(error, ServiceError)
             reason = str(error) if known_kind else f"{type(error).__name__}: {error}"
             # A path in it may not be UTF-8, and then no message could carry it.
@@ -203,6 +227,7 @@ class Registry:
             if isinstance(error, SettingsError):
                 raise
             return
+        self._failed.pop(path, None)
         seconds = time.monotonic() - began
         self._metrics.loaded(version.name, version.number, seconds)
         version.servable.batcher.changed = partial(self._runtimes_changed, version, version.servable)
@@ -222,6 +247,13 @@ class Registry:
         self._wanted.tell_labels(name)
         self._sweep(name)
 
+    def _vacancies(self, name: str) -> int:
+        """How many of the policy's versions can't be loaded and have no other in their place."""
+        of, chosen = self._versions.get(name, {}), self._wanted.chosen(name) or frozenset()
+        lost = sum(number in of and _hopeless(of[number]) for number in chosen)
+        able = sum(number not in chosen and _serves(version) for number, version in of.items())
+        return max(0, lost - able)
+
     def _sweep(self, name: str) -> None:
         """Retires what neither the policy nor a label wants.
 
@@ -230,14 +262,14 @@ class Registry:
         """
         of, chosen, kept = self._versions.get(name, {}), self._wanted.chosen(name), self._wanted.kept(name)
         old = {number: version for number, version in of.items() if number not in kept}
-        for version in old.values():
-            if version.state is State.UNAVAILABLE and version.servable is None:
+        needed = 0 if chosen is None else sum(not _is_ready(of, number) for number in chosen)
+        for number, version in old.items():
+            if _hopeless(version) and not (needed and number in self._wanted.stand_ins(name)):
                 self._forget(name, version)
         able = [number for number, version in old.items() if version.servable is not None]
         able.sort(key=lambda number: (_is_ready(of, number), number), reverse=True)
-        stand_ins = 0 if chosen is None else sum(not _is_ready(of, number) for number in chosen)
         if chosen is None or chosen:
-            for number in able[stand_ins:]:
+            for number in able[needed:]:
                 self._retire(name, old[number])
 
     def _retire(self, name: str, version: ModelVersion) -> None:
@@ -290,6 +322,10 @@ class Registry:
 
 def _is_ready(of: Mapping[int, ModelVersion], number: int) -> bool:
     return number in of and of[number].state is State.READY
+
+
+def _serves(version: ModelVersion) -> bool:
+    return version.servable is not None and version.state is not State.UNLOADING
 
 
 def _hopeless(version: ModelVersion) -> bool:

@@ -13,6 +13,7 @@ from bundle.store import Bundle
 from service.batching.batcher import Batcher
 from service.batching.entries import Priority
 from service.errors import QueueFull
+from service.models.planning.plan import Choice
 from service.telemetry.metrics import VersionMetrics
 
 DEFAULT_TOP_K = 5
@@ -37,7 +38,11 @@ class ModelQuery:
 
 
 class Servable:
-    """What a READY version answers with. `labels` by head; `runs_on` tells the runtimes in words."""
+    """What a READY version answers with.
+
+    `labels` by head; `runs_on` tells the runtimes in words and `choice` the plan they follow; both change when the
+    runtimes do.
+    """
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class Servable:
         self.batcher = batcher
         self.metrics = metrics
         self.runs_on = runs_on
+        self.choice: Choice | None = None
         self.input_names = [spec.name for spec in bundle.manifest.signature.inputs]
         self.most_classes = max(map(len, labels.values()), default=0)
         self.pending = 0

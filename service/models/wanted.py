@@ -26,17 +26,26 @@ class Wanted:
         self._metrics = metrics
         self._files: dict[str, ModelFile] = {}
         self._chosen: dict[str, frozenset[int]] = {}
+        self._stand_ins: dict[str, tuple[int, ...]] = {}
         self._problems: dict[str, str] = {}
         self._told: dict[str, Mapping[str, int]] = {}
 
     def take(self, found: Sequence[PublishedModel]) -> None:
         """Takes what the repository holds now."""
         self._chosen = {model.name: self._choose(model) for model in found}
+        self._stand_ins = {model.name: self._older(model) for model in found}
         self._problems = {name: said for name, said in self._problems.items() if name in self._chosen}
 
     def chosen(self, name: str) -> frozenset[int] | None:
         """The published versions that the policy wants; None where the model is not in the repository."""
         return self._chosen.get(name)
+
+    def stand_ins(self, name: str) -> tuple[int, ...]:
+        """Who may serve in place of a version that can't be loaded: those published before, the highest first.
+
+        None where the policy names versions: whoever names one wants no other.
+        """
+        return self._stand_ins.get(name, ())
 
     def kept(self, name: str) -> frozenset[int]:
         """All that is not to be unloaded: the policy's versions and the labels'; of a model that is gone, nothing."""
@@ -88,6 +97,12 @@ class Wanted:
             self.labels.declare(model.name, model.file.labels)
         policy = self._policy_of(model.name)
         return frozenset() if policy is None else policy.choose(model.versions)
+
+    def _older(self, model: PublishedModel) -> tuple[int, ...]:
+        policy, chosen = self._policy_of(model.name), self._chosen[model.name]
+        if policy is None or policy.latest is None or not chosen:
+            return ()
+        return tuple(number for number in sorted(model.versions, reverse=True) if number < min(chosen))
 
     def _policy_of(self, name: str) -> Policy | None:
         """None while the model's file was never right."""

@@ -14,28 +14,43 @@ from service.runtimes.base import Runtime
 from service.runtimes.cores import usable_cores
 from service.runtimes.devices import Device
 
-Engine = Literal["auto", "onnx", "tensorflow"]
+Engine = Literal["auto", "onnx", "openvino", "tensorflow"]
+# The arithmetic of a run: as the variant has it, or its fp32 parts in bf16 (OpenVINO, on CPUs that can).
+Computed = Literal["exact", "bf16"]
 
 # What each engine runs, the preferred first.
 _FORMATS: Final[dict[Engine, tuple[str, ...]]] = {
     "auto": ("onnx", "saved_model"),
     "onnx": ("onnx",),
+    "openvino": ("onnx",),
     "tensorflow": ("saved_model",),
 }
 
 
 def open_runtime(
-    bundle: Bundle, *, engine: Engine, device: Device, threads: int, variant: str | None = None
+    bundle: Bundle,
+    *,
+    engine: Engine,
+    device: Device,
+    threads: int,
+    variant: str | None = None,
+    computed: Computed = "exact",
 ) -> Runtime:
     """Opens one variant of a bundle on a device with `threads` threads for one run; 0 takes all usable cores.
+
+    `computed` "bf16" is for engine "openvino" only.
 
     Raises ModelUnusable where the bundle has no such variant or the variant does not fit its manifest,
     DeviceUnavailable where the device is not there, SettingsError where the engine is not installed.
     """
     if threads < 0:
         raise SettingsError(f"threads is {threads}, it must be at least 0; 0 takes all usable cores")
+    if computed != "exact" and engine != "openvino":
+        raise SettingsError(f"engine {engine} does not compute in {computed}; openvino does")
     chosen = choose_variant(bundle.manifest.variants, engine, variant)
     try:
+        if engine == "openvino":
+            return _open_openvino(bundle, chosen, device, threads or usable_cores(), computed)
         return _OPENERS[chosen.format](bundle, chosen, device, threads or usable_cores())
     except ModelUnusable as error:
         raise ModelUnusable(f"variant {chosen.name!r}: {error}") from error
@@ -71,6 +86,21 @@ def _open_onnx(bundle: Bundle, variant: Variant, device: Device, threads: int) -
         raise _not_installed("ONNX Runtime", "service", error) from error
     return OnnxRuntime(
         bundle.path / variant.path, bundle.manifest.signature, variant=variant.name, device=device, threads=threads
+    )
+
+
+def _open_openvino(bundle: Bundle, variant: Variant, device: Device, threads: int, computed: Computed) -> Runtime:
+    try:
+        from service.runtimes.openvino import OpenVinoRuntime
+    except ImportError as error:
+        raise _not_installed("OpenVINO", "openvino", error) from error
+    return OpenVinoRuntime(
+        bundle.path / variant.path,
+        bundle.manifest.signature,
+        variant=variant.name,
+        device=device,
+        threads=threads,
+        computed=computed,
     )
 
 

@@ -22,6 +22,7 @@ from service.telemetry.histogram import Histogram, Series
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+PLAN = ("engine", "variant", "computed", "threads", "instances", "max_batch_size")
 STATES = ("LOADING", "READY", "UNLOADING", "UNAVAILABLE")
 
 
@@ -78,6 +79,10 @@ class Metrics:
             "convoy_model_state", "1 for the state a version is in.", (*version, "state"), registry=self.registry
         )
         self._load = Gauge("convoy_model_load_seconds", "Time from LOADING to READY.", version, registry=self.registry)
+        self._plan = Gauge(
+            "convoy_plan_info", "1 for the plan by which a version runs.", (*version, *PLAN), registry=self.registry
+        )
+        self._plans: dict[tuple[str, str], tuple[str, ...]] = {}
         self._label = Gauge(
             "convoy_version_label", "The version that a label points to.", ("model", "label"), registry=self.registry
         )
@@ -116,12 +121,24 @@ class Metrics:
         """Records how long a version took from LOADING to READY."""
         self._load.labels(model, str(version)).set(seconds)
 
+    def plan(self, model: str, version: int, plan: object) -> None:
+        """Tells the plan by which a version runs now; it has the attributes that `PLAN` names."""
+        at = (model, str(version))
+        self._forget_plan(at)
+        self._plans[at] = tuple(str(getattr(plan, name)) for name in PLAN)
+        self._plan.labels(*at, *self._plans[at]).set(1)
+
+    def _forget_plan(self, at: tuple[str, str]) -> None:
+        if (told := self._plans.pop(at, None)) is not None:
+            self._plan.remove(*at, *told)
+
     def forget(self, model: str, version: int) -> None:
         """Drops the gauges of a version that is gone; its counters stay, as Prometheus expects."""
         for name in STATES:
             self._state.remove(model, str(version), name)
         for gauge in (self._pending, self._load):
             gauge.remove(model, str(version))
+        self._forget_plan((model, str(version)))
 
     def label(self, model: str, label: str, version: int | None) -> None:
         """Records where a label points; None for one that is gone."""

@@ -56,7 +56,6 @@ class Supervisor:
         self._settings = dataclasses.replace(
             settings,
             port=self.port,
-            workers=1,
             threads=settings.threads or max(1, usable_cores() // settings.workers),
         )
         self._workers = [_Worker(number) for number in range(settings.workers)]

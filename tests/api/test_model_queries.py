@@ -37,6 +37,17 @@ async def test_every_model_is_listed_with_its_versions(tmp_path):
 async def test_a_model_is_described_in_full(asked):
     model = MessageToDict(await get(asked.stub), preserving_proto_field_name=True)
     assert model.pop("runtime").startswith("onnxruntime")
+    assert model.pop("plan") == {
+        "settings": {
+            "engine": "onnx",
+            "variant": "fp32",
+            "computed": "exact",
+            "threads": 1,
+            "instances": 1,
+            "max_batch_size": 32,
+        },
+        "why": "not measured: --profile-seconds is 0",
+    }
     assert model == {
         "model": {"name": "tiny", "version": "1"},
         "versions": [{"version": "1", "state": "READY"}],
@@ -86,7 +97,7 @@ async def test_a_version_that_can_not_answer_is_a_failed_precondition(tmp_path):
 async def test_loading_and_unloading_are_seen_while_they_last(tmp_path, transport, monkeypatch):
     begun, go_on = threading.Semaphore(0), threading.Event()
 
-    def prove(*arguments: object) -> None:
+    def prove(*arguments: object, **others: object) -> None:
         begun.release()
         go_on.wait()
 
@@ -105,10 +116,12 @@ async def test_loading_and_unloading_are_seen_while_they_last(tmp_path, transpor
         with leased(server.models, ModelQuery("tiny")):
             monkeypatch.setattr(golden, "prove", prove)
             make_bundle(tmp_path, version=2, seed=2)
-            await asyncio.to_thread(begun.acquire)
-            assert await states() == {1: "READY", 2: "LOADING"}
-            assert measured(2, "LOADING") == 1
-            go_on.set()
+            try:
+                await until(lambda: begun.acquire(blocking=False))
+                assert await states() == {1: "READY", 2: "LOADING"}
+                assert measured(2, "LOADING") == 1
+            finally:
+                go_on.set()
             await until(lambda: measured(1, "UNLOADING") == 1)
             assert await states() == {1: "UNLOADING", 2: "READY"}
         await until(lambda: measured(1, "UNLOADING") is None)

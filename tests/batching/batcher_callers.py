@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from fake_runtime import SIGNATURE, FakeRuntime
+from servers import until
 
 from bundle.manifest import Signature
 from service.batching.batcher import Batcher
@@ -38,7 +39,7 @@ def rows(*numbers: int) -> dict[str, np.ndarray]:
 
 async def begun(runtime: FakeRuntime) -> None:
     """Returns when the runtime has begun its next batch."""
-    await asyncio.to_thread(runtime.begun.acquire)
+    await until(lambda: runtime.begun.acquire(blocking=False))
 
 
 async def queued(

@@ -259,3 +259,31 @@ async def test_the_waits_and_the_batches_are_measured():
     version = {"model": "fake", "version": "1"}
     assert metrics.registry.get_sample_value("convoy_batch_size_count", version) == 2
     assert metrics.registry.get_sample_value("convoy_batch_size_sum", version) == 3
+
+
+async def test_a_swap_gives_new_rows_to_the_new_runtimes_and_answers_what_the_old_ones_have():
+    old, new = FakeRuntime(held=True), FakeRuntime()
+    async with batching(old) as batcher:
+        [first] = await queued(batcher, rows(1))
+        await begun(old)
+        waiting = await queued(batcher, rows(2), rows(3))
+        swapping = asyncio.ensure_future(batcher.swap([new], 1))
+        assert [answers(await each) for each in waiting] == [[2], [3]]
+        assert not first.done()
+        assert not old.closed
+        old.release()
+        await swapping
+        assert answers(await first) == [1]
+        assert old.closed
+        assert (old.batches, new.batches) == ([[1]], [[2], [3]])
+        assert answers(await batcher.run(rows(4, 5))) == [4, 5]
+    assert new.batches[2:] == [[4], [5]]
+    assert new.closed
+
+
+async def test_a_swap_after_the_stop_closes_the_runtimes_that_came_too_late():
+    late = FakeRuntime()
+    async with batching(FakeRuntime()) as batcher:
+        await batcher.stop()
+        await batcher.swap([late], 4)
+    assert late.closed

@@ -83,6 +83,34 @@ async def test_a_runtime_that_hangs_fails_its_batch_and_is_replaced():
     assert metrics.registry.get_sample_value("convoy_batches_failed_total", VERSION) == 1
 
 
+async def test_what_is_lost_after_a_swap_is_replaced_by_the_swap_s_own_renewal():
+    stuck, fresh = FakeRuntime(held=True), FakeRuntime()
+    async with batching(FakeRuntime(), timeout=TIMEOUT, renewal=Workshop().renewal) as batcher:
+        await batcher.swap([stuck], 4, Workshop(fresh).renewal)
+        with pytest.raises(RuntimeFailed, match="did not finish a batch"):
+            await batcher.run(rows(1))
+        await until(lambda: not batcher.problem)
+        assert answers(await batcher.run(rows(2))) == [2]
+        stuck.let_go()
+        await until(lambda: stuck.closed)
+    assert fresh.closed
+
+
+async def test_a_swap_mends_a_model_of_which_nothing_works():
+    stuck, fresh = FakeRuntime(held=True), FakeRuntime()
+    async with batching(stuck, timeout=TIMEOUT) as batcher:
+        said = watched(batcher)
+        with pytest.raises(RuntimeFailed):
+            await batcher.run(rows(1))
+        with pytest.raises(ModelNotReady):
+            await batcher.run(rows(2))
+        await batcher.swap([fresh], 4)
+        assert answers(await batcher.run(rows(3))) == [3]
+        stuck.let_go()
+    assert [bool(problem) for problem in said] == [True, False]
+    assert fresh.closed
+
+
 async def test_the_others_go_on_while_one_hangs_and_the_model_stays_ready():
     stuck, fresh = FakeRuntime(held=True), FakeRuntime()
     other = FakeRuntime()

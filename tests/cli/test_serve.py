@@ -76,6 +76,7 @@ def test_every_setting_is_a_flag_a_variable_and_a_key(knob, tmp_path):
         "device": "cpu",
         "transport": "grpcio",
         "runtime": "onnx",
+        "precision": "auto",
         "version_policy": "all",
         "state": "elsewhere",
         "allow_admin": "true",
@@ -133,9 +134,9 @@ def test_a_value_of_the_wrong_kind_in_the_file_names_its_setting(tmp_path, conte
 
 
 def test_a_number_outside_its_limits_is_one_sentence_and_exit_code_2():
-    result, given = run("--repository", "models", "--max-batch-size", "0")
+    result, given = run("--repository", "models", "--max-pending", "0")
     assert (result.exit_code, given) == (2, [])
-    assert result.stderr == "convoy keep: --max-batch-size is 0, it must be at least 1\n"
+    assert result.stderr == "convoy keep: --max-pending is 0, it must be at least 1\n"
 
 
 def test_a_mistake_that_the_command_finds_is_one_sentence_and_exit_code_2():

@@ -100,6 +100,10 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
         reply.heads.add(name="class", output="probabilities", activation="softmax", labels=["rose", "tulip"])
         reply.training_metrics["accuracy"] = 0.91
         reply.runtime = "onnxruntime fp32 on cpu, 2 threads"
+        reply.plan.why = "measured"
+        reply.plan.settings.MergeFrom(
+            pb.PlanSettings(engine="onnx", variant="fp32", computed="exact", threads=2, instances=1, max_batch_size=8)
+        )
         return reply
 
     def wait_for_calls(self, count: int) -> None:
@@ -124,8 +128,8 @@ class CannedClassifier(classifier_pb2_grpc.ClassifierServicer):
 
 
 def pictures_of(request: pb.ClassifyRequest) -> list[str]:
-    """Each picture of a call as text: its bytes, or the slice of the tensor that is its own."""
-    (entry,) = request.inputs
+    """Each picture of a call's first input as text: its bytes, or the slice of the tensor that is its own."""
+    entry = request.inputs[0]
     if not entry.HasField("tensor"):
         return [image[:40].decode() for image in entry.images]
     count, data = entry.tensor.shape[0], entry.tensor.data

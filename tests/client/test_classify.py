@@ -50,6 +50,36 @@ async def test_two_choices_of_version_are_one_too_many(client, canned):
     assert canned.requests == []
 
 
+async def test_pictures_of_several_inputs_are_sent_by_name_and_answered_as_one(client, canned, tmp_path):
+    path = tmp_path / "rose.png"
+    path.write_bytes(b"a rose")
+    pixels = np.zeros((2, 3, 1), np.uint8)
+    answer = await client.classify({"left": path, "right": pixels, "third": b"a tulip"}, model="flowers")
+    assert answer.best.label == "a rose"
+    (request,) = canned.requests
+    assert [(entry.name, list(entry.images)) for entry in request.inputs] == [
+        ("left", [b"a rose"]),
+        ("right", []),
+        ("third", [b"a tulip"]),
+    ]
+    assert list(request.inputs[1].tensor.shape) == [1, 2, 3, 1]
+
+
+async def test_a_refused_example_is_called_by_all_its_pictures(client):
+    with pytest.raises(ImageRejected) as caught:
+        await client.classify({"left": b"bad picture", "right": b"a rose"}, model="flowers")
+    assert caught.value.image == "left and right"
+
+
+async def test_a_picture_of_an_input_that_cant_travel_is_named(connect, server, canned):
+    client = connect(server.address, max_message_bytes=MEBIBYTE)
+    with pytest.raises(ImageRejected, match="right"):
+        await client.classify({"left": b"a rose", "right": bytes(2 * MEBIBYTE)}, model="flowers")
+    with pytest.raises(TypeError, match="right is a float"):
+        await client.classify({"left": b"a rose", "right": 0.5}, model="flowers")
+    assert canned.requests == []
+
+
 async def test_every_form_of_an_encoded_picture_is_sent_as_its_bytes(client, canned, tmp_path):
     path = tmp_path / "rose.png"
     path.write_bytes(b"a rose")

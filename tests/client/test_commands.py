@@ -190,6 +190,7 @@ def test_one_model_in_full(run):
     for line in (
         "flowers version 2",
         "onnxruntime fp32 on cpu, 2 threads",
+        "onnx fp32 exact, 1 x 2 threads, batches to 8: measured",
         "image: uint8 [any, 28, 28, 1]",
         "probabilities: float32 [any, 2]",
         "image: 28 x 28 pixels, 1 channel, resize stretch, bilinear",

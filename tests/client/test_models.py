@@ -43,6 +43,7 @@ async def test_one_model_in_full(client):
         heads=(Head("class", "probabilities", "softmax", ("rose", "tulip")),),
         training_metrics={"accuracy": 0.91},
         runtime="onnxruntime fp32 on cpu, 2 threads",
+        plan="onnx fp32 exact, 1 x 2 threads, batches to 8: measured",
     )
 
 

@@ -39,9 +39,9 @@ def test_an_unknown_input_is_told_with_the_known_ones(tiny_servable):
 
 async def test_several_inputs_need_their_names_and_all_of_them(photo_and_age):
     assert by_name({"age": AGE, "photo": PHOTO}, photo_and_age).keys() == {"age", "photo"}
-    with refused("the call brings inputs ['photo'], model 'people' takes ['age', 'photo']"):
+    with refused("the call brings inputs ['photo'], model 'people' takes ['age', 'photo']; give each by its name"):
         by_name({"photo": PHOTO}, photo_and_age)
-    with refused("the call brings inputs ['', 'age'], model 'people' takes ['age', 'photo']"):
+    with refused("the call brings inputs ['', 'age'], model 'people' takes ['age', 'photo']; give each by its name"):
         by_name({"": PHOTO, "age": AGE}, photo_and_age)
 
 

@@ -70,8 +70,8 @@ def test_a_device_that_is_absent(tmp_path):
 
 
 def test_a_number_outside_its_limits(repository):
-    sentence = "convoy serve: --max-batch-size is 0, it must be at least 1\n"
-    assert mistake(*arguments(repository, "--max-batch-size", "0")) == sentence
+    sentence = "convoy serve: --max-pending is 0, it must be at least 1\n"
+    assert mistake(*arguments(repository, "--max-pending", "0")) == sentence
 
 
 def test_a_file_with_an_unknown_key(repository, tmp_path):

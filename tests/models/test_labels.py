@@ -173,9 +173,11 @@ async def test_a_version_that_a_label_may_return_to_is_not_unloaded_meanwhile(tm
     await watched.follow()
     monkeypatch.setattr(labels, "_keep", keep)
     moving = asyncio.create_task(watched.registry.set_label("tiny", "stable", 2))
-    await asyncio.to_thread(begun.acquire)
-    await watched.follow()
-    go_on.set()
+    try:
+        await until(lambda: begun.acquire(blocking=False))
+        await watched.follow()
+    finally:
+        go_on.set()
     with pytest.raises(ServiceError, match="No space left on device; label 'stable' was not moved"):
         await moving
     assert watched.states() == {1: READY, 2: READY}

@@ -13,6 +13,7 @@ from service.models.policy import Policy
     [
         ("", ModelFile()),
         ("[versions]\n[labels]\n", ModelFile()),
+        ("[plan]\nthreads = -1\n", ModelFile()),  # whose reader is another
         ('[versions]\npolicy = "latest:2"\n', ModelFile(Policy(latest=2))),
         ('[labels]\nstable = 3\n"v1.2" = 4\n', ModelFile(labels={"stable": 3, "v1.2": 4})),
     ],
@@ -31,7 +32,10 @@ def test_no_file_leaves_everything_to_the_server(tmp_path):
     [
         (b"[versions", " is not TOML: "),
         (b"\xff\xfe", " is not TOML: "),
-        (b"[label]\nstable = 3\n", ": it has ['label'], which is not known; its tables are ['labels', 'versions']"),
+        (
+            b"[label]\nstable = 3\n",
+            ": it has ['label'], which is not known; its tables are ['labels', 'plan', 'versions']",
+        ),
         (b"versions = 3\n", ": versions is 3, it must be a table: [versions]"),
         (b'[versions]\npolcy = "all"\n', ": [versions] has ['polcy'], which is not known; its only key is policy"),
         (b"[versions]\npolicy = 2\n", ": [versions] policy is 2, it must be text: latest:N, all"),

@@ -9,7 +9,7 @@ from service.models import repository
 from service.models.labels import Labels
 from service.models.loader import Loader
 from service.models.policy import Policy
-from service.models.registry import Registry
+from service.models.registry import RETRY_SECONDS, Registry
 from service.models.version import Servable, State
 from service.telemetry.metrics import Metrics
 
@@ -17,7 +17,7 @@ from service.telemetry.metrics import Metrics
 class Watched:
     """A registry over real files; `history` has every state a version was in, `loads` every folder that was opened."""
 
-    def __init__(self, folder: Path, **others: object) -> None:
+    def __init__(self, folder: Path, retry_seconds: float = RETRY_SECONDS, **others: object) -> None:
         self.folder = folder
         self.metrics = Metrics()
         self.history: list[tuple[str, int, State]] = []
@@ -31,6 +31,7 @@ class Watched:
             self._changed,
             policy=Policy.parse(chosen.version_policy),
             labels=Labels(chosen.state),
+            retry_seconds=retry_seconds,
         )
 
     async def load(self, path: Path) -> Servable:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import warnings
 
+import keras
 import numpy as np
 import pytest
 import shapes
@@ -10,13 +12,24 @@ from servers import LOCALHOST, serving
 
 import convoy
 from training import architectures, replay
-from training.architectures import ARCHITECTURES
+from training.architectures import ARCHITECTURES, Architecture
+from training.architectures.heads import outputs
 from training.evaluate import decoded
 from training.publish import train_and_publish
 from training.tasks import FIXED_SEED
 
-OPTIONS = {"transfer": {"backbone": "MobileNet", "weights": "none"}}
 ASKED = 5
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """What `transfer` needs besides: a backbone with weights from a file, which are random but kept."""
+    file = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
+    side = 3 * shapes.SIDE  # what pictures are enlarged to
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Keras, about its own arrays and the size
+        keras.applications.MobileNet(include_top=False, weights=None, input_shape=(side, side, 3)).save_weights(file)
+    return {"transfer": {"backbone": "MobileNet", "weights": str(file)}}
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +38,13 @@ def dataset():
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory, dataset):
+def version(tmp_path_factory, dataset, options, published):
     """A function that gives an architecture's published version, trained at its first call."""
-    bundles = {}
+    bundles = {"sequential": published}
 
     def publish(name):
         if name not in bundles:
-            config = shapes.config(architecture=name, name=name, epochs=1, **OPTIONS.get(name, {}))
+            config = shapes.config(architecture=name, name=name, epochs=1, **options.get(name, {}))
             bundles[name] = train_and_publish(config, dataset, tmp_path_factory.mktemp(name))
         return bundles[name]
 
@@ -39,8 +52,8 @@ def published(tmp_path_factory, dataset):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-async def test_it_is_trained_published_served_and_asked(name, published, dataset):
-    bundle = published(name)
+async def test_it_is_trained_published_served_and_asked(name, version, dataset):
+    bundle = version(name)
     task = architectures.task_of(name, dataset)
     examples = task.examples(dataset.test, FIXED_SEED)[:ASKED]
     pixels = decoded(examples, dataset.test, bundle.manifest.preprocessing)
@@ -65,16 +78,16 @@ async def test_it_is_trained_published_served_and_asked(name, published, dataset
 
 
 @pytest.mark.parametrize("name", ["multi_output", "siamese"])
-def test_it_passes_verification_in_every_format(name, published, capsys):
+def test_it_passes_verification_in_every_format(name, version, capsys):
     with pytest.raises(SystemExit) as exited:
-        convoy.main(["verify", str(published(name).path)])
+        convoy.main(["verify", str(version(name).path)])
     assert exited.value.code == 0, capsys.readouterr()
 
 
 @pytest.mark.parametrize("name", ["multi_output", "siamese"])
-def test_the_report_has_every_format_batch_size_and_head(name, published, dataset):
+def test_the_report_has_every_format_batch_size_and_head(name, version, dataset):
     heads = [head.name for head in architectures.task_of(name, dataset).heads]
-    report = published(name).path / "report"
+    report = version(name).path / "report"
     metrics = json.loads((report / "metrics.json").read_text())
     assert [(row["format"], row["head"], row["batch_size"]) for row in metrics["parity"]] == [
         (one, head, size) for one in ("onnx", "saved_model") for head in heads for size in (1, 3, 64)
@@ -82,11 +95,11 @@ def test_the_report_has_every_format_batch_size_and_head(name, published, datase
     assert all(row["max_difference"] <= 1e-4 and 0 <= row["agreement"] <= 1 for row in metrics["parity"])
     assert list(metrics["heads"]) == heads
     main = metrics["heads"][heads[0]]["test_accuracy"]
-    assert main == metrics["test_accuracy"] == published(name).manifest.metrics["test_accuracy"]
+    assert main == metrics["test_accuracy"] == version(name).manifest.metrics["test_accuracy"]
 
 
-def test_other_heads_have_figures_and_files_of_their_own(published):
-    bundle = published("multi_output")
+def test_other_heads_have_figures_and_files_of_their_own(version):
+    bundle = version("multi_output")
     assert bundle.labels("coarse") == ("lines", "checks")
     assert 0 <= bundle.manifest.metrics["coarse_test_accuracy"] <= 1
     assert {path.name for path in (bundle.path / "report").glob("*coarse*")} == {
@@ -96,7 +109,7 @@ def test_other_heads_have_figures_and_files_of_their_own(published):
 
 
 @pytest.fixture
-def asking(published, tmp_path, dataset, capsys, monkeypatch):
+def asking(version, tmp_path, dataset, capsys, monkeypatch):
     """Runs `convoy classify` on two files and a server of the siamese model: exit code, standard output and error."""
     monkeypatch.setenv("COLUMNS", "200")
     for number, name in enumerate(("a.png", "b.png")):
@@ -110,7 +123,7 @@ def asking(published, tmp_path, dataset, capsys, monkeypatch):
                 convoy.main(["classify", *arguments, "--server", f"{LOCALHOST}:{port}"])
             return exited.value.code
 
-        async with serving(published("siamese").path.parent.parent) as (server, _):
+        async with serving(version("siamese").path.parent.parent) as (server, _):
             code = await asyncio.to_thread(main, server.port)
         return code, *capsys.readouterr()
 
@@ -151,10 +164,6 @@ async def test_a_picture_that_cant_be_read_is_told_by_its_input(asking):
 
 def test_a_model_that_onnx_cant_hold_is_published_as_a_saved_model(tmp_path, dataset, monkeypatch):
     """One whose convolutions are grouped, which the converter can't translate."""
-    import keras
-
-    from training.architectures import Architecture
-    from training.architectures.heads import outputs
 
     def build(image_shape, heads, dropout):
         pixels = keras.Input(image_shape, dtype="uint8", name="image")

@@ -510,6 +510,7 @@ class GetModelResponse(_message.Message):
     HEADS_FIELD_NUMBER: _builtins.int
     TRAINING_METRICS_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     runtime: _builtins.str
     """What runs it: "onnxruntime fp32 on cpu, 2 threads"."""
@@ -533,6 +534,10 @@ class GetModelResponse(_message.Message):
     def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]: ...
     @_builtins.property
     def training_metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """The plan that it follows, and what it was chosen from."""
+
     def __init__(
         self,
         *,
@@ -544,15 +549,113 @@ class GetModelResponse(_message.Message):
         heads: _abc.Iterable[Global___Head] | None = ...,
         training_metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         runtime: _builtins.str = ...,
+        plan: Global___Plan | None = ...,
         problem: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "preprocessing", b"preprocessing", "problem", b"problem", "runtime", b"runtime", "training_metrics", b"training_metrics", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "inputs", b"inputs", "model", b"model", "outputs", b"outputs", "plan", b"plan", "preprocessing", b"preprocessing", "problem", b"problem", "runtime", b"runtime", "training_metrics", b"training_metrics", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class Plan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    why: _builtins.str
+    """One sentence."""
+    @_builtins.property
+    def settings(self) -> Global___PlanSettings: ...
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanCandidate]:
+        """What was measured; empty where nothing was."""
+
+    def __init__(
+        self,
+        *,
+        settings: Global___PlanSettings | None = ...,
+        why: _builtins.str = ...,
+        candidates: _abc.Iterable[Global___PlanCandidate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "settings", b"settings", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Plan: _TypeAlias = Plan  # noqa: Y015
+
+@_typing.final
+class PlanSettings(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    COMPUTED_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    engine: _builtins.str
+    variant: _builtins.str
+    computed: _builtins.str
+    """"exact" as the variant has it, or "bf16"."""
+    threads: _builtins.int
+    """Of one instance."""
+    instances: _builtins.int
+    max_batch_size: _builtins.int
+    def __init__(
+        self,
+        *,
+        engine: _builtins.str = ...,
+        variant: _builtins.str = ...,
+        computed: _builtins.str = ...,
+        threads: _builtins.int = ...,
+        instances: _builtins.int = ...,
+        max_batch_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["computed", b"computed", "engine", b"engine", "instances", b"instances", "max_batch_size", b"max_batch_size", "threads", b"threads", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanSettings: _TypeAlias = PlanSettings  # noqa: Y015
+
+@_typing.final
+class PlanCandidate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    P99_MS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    images_per_second: _builtins.float
+    p99_ms: _builtins.float
+    """Predicted: the wait for one full batch and the run of the next."""
+    refused: _builtins.str
+    """Why it may not be used or was not measured; the figures are then 0."""
+    @_builtins.property
+    def settings(self) -> Global___PlanSettings: ...
+    def __init__(
+        self,
+        *,
+        settings: Global___PlanSettings | None = ...,
+        images_per_second: _builtins.float = ...,
+        p99_ms: _builtins.float = ...,
+        refused: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images_per_second", b"images_per_second", "p99_ms", b"p99_ms", "refused", b"refused", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanCandidate: _TypeAlias = PlanCandidate  # noqa: Y015
 
 @_typing.final
 class TensorSpec(_message.Message):

@@ -1,0 +1,140 @@
+"""What a plan is, what was measured of it, and the choice between plans: values and pure functions.
+
+The invariant: the choice follows the measured table and nothing else, and can be told in one sentence. Made by
+`profiling` from measurements or by `planner` from pins and defaults; shown by `GetModel`, `convoy plan` and the metric.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from service.runtimes.opening import Computed, Engine
+
+# What one tensor request costs the event loop, measured: one process hands over no more rows than this, whatever the
+# model could do, so what a plan gives beyond it is worth nothing and the cores are better left to the transport.
+LOOP_SECONDS_PER_IMAGE: Final = 20e-6
+# Why a plan has no figures where the time ran out.
+NO_TIME: Final = "there was no time left to measure it"
+# Two plans nearer than this are equal: the same plan measured twice differs as much.
+_NEAR: Final = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a version is run. `computed` is the arithmetic: "exact" as the variant has it, or "bf16"."""
+
+    engine: Engine
+    variant: str
+    computed: Computed
+    threads: int
+    instances: int
+    max_batch_size: int
+
+    @property
+    def cores(self) -> int:
+        """How many cores it keeps busy at most."""
+        return self.threads * self.instances
+
+    def __str__(self) -> str:
+        arithmetic = "" if self.computed == "exact" else f" computed in {self.computed}"
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        return (
+            f"{self.engine} {self.variant}{arithmetic}, {self.instances} x {threads}, batches to {self.max_batch_size}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One row of the table. `seconds` is the median run of a full batch while all instances run.
+
+    `refused` says why a plan was not measured or may not be used; the two figures are then 0.
+    """
+
+    plan: Plan
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    refused: str = ""
+
+    @property
+    def p99(self) -> float:
+        """The seconds that a picture must reckon with: it waits for the batch before it, then runs in its own."""
+        return 2 * self.seconds
+
+    @property
+    def useful(self) -> float:
+        """Pictures a second that one event loop can really hand over."""
+        return min(self.images_per_second, 1 / LOOP_SECONDS_PER_IMAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """latency(batch) = start + each * batch, in seconds."""
+
+    start: float
+    each: float
+
+    def seconds(self, rows: int) -> float:
+        """What a batch of so many rows takes."""
+        return self.start + self.each * rows
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A plan, why it is the one, the table it was chosen from, and its latency by batch size where it was measured."""
+
+    plan: Plan
+    why: str
+    table: tuple[Measured, ...] = ()
+    fit: Fit | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was to be measured had its turn."""
+        return all(row.refused != NO_TIME for row in self.table)
+
+
+def choose(table: Sequence[Measured], target: float) -> Choice | None:
+    """The plan with the most useful throughput whose p99 is within `target` seconds; None where nothing was measured.
+
+    Of nearly equal ones that with the fewest cores, then the fewest instances, then the fastest. Where none is within
+    the target it is the one with the lowest p99.
+    """
+    usable = [row for row in table if not row.refused]
+    if not usable:
+        return None
+    within = [row for row in usable if row.p99 <= target]
+    if within:
+        least = max(row.useful for row in within) * (1 - _NEAR)
+        near = [row for row in within if row.useful >= least]
+        best = min(near, key=lambda row: (row.plan.cores, row.plan.instances, -row.images_per_second))
+        relation = f"the most of {len(within)} plans within"
+    else:
+        best = min(usable, key=lambda row: row.p99)
+        relation = f"the lowest latency; none of {len(usable)} plans is within"
+    why = (
+        f"measured {best.images_per_second:.0f} images/s at a p99 of about {best.p99 * 1e3:.3g} ms: "
+        f"{relation} {target * 1e3:g} ms"
+    )
+    return Choice(best.plan, why, tuple(table), fit(usable, best.plan))
+
+
+def fit(table: Iterable[Measured], plan: Plan) -> Fit | None:
+    """Least squares over the batch sizes at which the plan was measured; None where there is only one."""
+    sized = [(row.plan.max_batch_size, row.seconds) for row in table if _same_but_size(row.plan, plan)]
+    if len({size for size, _ in sized}) < 2:  # noqa: PLR2004 - a line needs two points
+        return None
+    sizes, seconds = np.array(sized).T
+    each, start = np.polyfit(sizes, seconds, 1)
+    return Fit(max(0.0, float(start)), max(0.0, float(each)))
+
+
+def _same_but_size(one: Plan, other: Plan) -> bool:
+    return (one.engine, one.variant, one.computed, one.threads, one.instances) == (
+        other.engine,
+        other.variant,
+        other.computed,
+        other.threads,
+        other.instances,
+    )

@@ -1,0 +1,131 @@
+"""Decides how a version is run: what is pinned, what is known from before, what is to be measured.
+
+The invariant: a plan that was not measured here is either pinned or the usual one (one instance on all cores), and says
+so. One profile runs at a time, so candidates of two models never slow each other; for the same reason one of several
+workers measures nothing. Called by `service.models.loader` and by `convoy plan`.
+"""
+
+import asyncio
+import importlib.util
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bundle.store import Bundle
+from service.config import Settings, state_folder
+from service.models.planning import cache
+from service.models.planning.cache import Cache
+from service.models.planning.candidates import Pins, Setup, candidates, default_plan
+from service.models.planning.plan import Choice, Measured, Plan, choose
+from service.models.planning.process import Question, ask
+from service.runtimes.cores import usable_cores
+from service.runtimes.opening import Engine
+
+log = logging.getLogger(__name__)
+
+_MODULES: Final[dict[str, Engine]] = {"onnxruntime": "onnx", "openvino": "openvino", "tensorflow": "tensorflow"}
+PROVISIONAL: Final = "not measured yet"
+UNMEASURED: Final = "not measured: --profile-seconds is 0"
+UNMEASURED_BY_WORKERS: Final = "not measured: a worker measures none, because its siblings would disturb it"
+PINNED: Final = "pinned, nothing was left to measure"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is known about running one version before anything is measured.
+
+    `first` can be opened at once. `measurable` says whether measuring may find a better one; `usual` always works where
+    anything does. `key` is what a choice depends on, empty where nothing is kept.
+    """
+
+    bundle: Bundle
+    pins: Pins
+    usual: Plan
+    first: Choice
+    measurable: bool
+    key: dict[str, str]
+
+
+class Planner:
+    """Plans versions the way the settings say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._cache = Cache(state_folder(settings))
+        self._turn = asyncio.Lock()
+        self.on_cpu = True
+        """Whether versions run on the CPU: the device in use shows when the first one is open."""
+
+    def task(self, bundle: Bundle) -> Task:
+        """What is known about a version. Reads files. Raises ModelUnusable for a bad convoy.toml or no fit variant."""
+        pins = Pins.of(self._settings, bundle.path.parent)
+        usual = default_plan(bundle.manifest.variants, pins)
+        if not self._settings.profile_seconds:
+            return Task(bundle, pins, usual, Choice(usual, UNMEASURED), measurable=False, key={})
+        setups = self.setups(bundle, pins)
+        if len(setups) == len(setups[0].instances) == len(setups[0].batch_sizes) == 1:
+            only = setups[0].plan(setups[0].instances[0], setups[0].batch_sizes[0])
+            return Task(bundle, pins, only, Choice(only, PINNED), measurable=False, key={})
+        key = cache.key(bundle, self._settings, pins)
+        kept = self._cache.find(key)
+        if kept is None and self._settings.workers > 1:
+            return Task(bundle, pins, usual, Choice(usual, UNMEASURED_BY_WORKERS), measurable=False, key={})
+        first = kept or Choice(usual, PROVISIONAL)
+        return Task(bundle, pins, usual, first, measurable=kept is None, key=key)
+
+    def setups(self, bundle: Bundle, pins: Pins) -> list[Setup]:
+        """What is worth measuring. Raises ModelUnusable."""
+        return candidates(
+            bundle.manifest.variants,
+            pins,
+            self._settings.precision,
+            cores=usable_cores(),
+            on_cpu=self.on_cpu,
+            installed=installed(),
+        )
+
+    async def measure(self, task: Task) -> Choice:
+        """Profiles in a process of its own, in turn. Raises ModelUnusable where nothing could be measured."""
+        settings = self._settings
+        question = Question(
+            str(task.bundle.path),
+            tuple(self.setups(task.bundle, task.pins)),
+            settings.device,
+            _target(task),
+            settings.profile_seconds,
+        )
+        async with self._turn:
+            table = await ask(question)
+        return self.choose(task, table)
+
+    def choose(self, task: Task, table: Sequence[Measured]) -> Choice:
+        """The best plan of the table, or the usual one where none can be used."""
+        return choose(table, _target(task)) or Choice(task.usual, "no plan could be measured", tuple(table))
+
+    def without(self, task: Task, choice: Choice, reason: str) -> Choice:
+        """The next best choice, since this one's plan could not be opened or proved."""
+        failed = choice.plan
+        table = [
+            replace(row, refused=row.refused or reason)
+            if (row.plan.engine, row.plan.variant, row.plan.computed)
+            == (failed.engine, failed.variant, failed.computed)
+            else row
+            for row in choice.table
+        ]
+        return self.choose(task, table)
+
+    def keep(self, task: Task, choice: Choice) -> None:
+        """Remembers a choice whose plan was opened and proved; one from half a table is made anew by the next start."""
+        if task.key and choice.complete:
+            self._cache.keep(task.key, choice)
+
+
+def _target(task: Task) -> float:
+    """The p99 to keep to, in seconds."""
+    return task.pins.latency_target / 1e3
+
+
+def installed() -> list[Engine]:
+    """The engines that can be imported; none of them is."""
+    return [engine for module, engine in _MODULES.items() if importlib.util.find_spec(module) is not None]

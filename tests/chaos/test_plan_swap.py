@@ -1,0 +1,185 @@
+"""A version goes over to the measured plan while callers ask: no call fails, every answer is right, and the plan shows.
+
+The measurement is the test's, so that it says when the better plan is found; runtimes, batcher and wire are real.
+"""
+
+import asyncio
+
+import numpy as np
+import pytest
+from bundles import encode, make_bundle
+from expected import scores
+from servers import Asked, leased, serving, until
+
+from protos.classifier.v1 import classifier_pb2 as pb
+from service.models.planning import planner
+from service.models.planning.plan import NO_TIME, Measured, Plan
+from service.models.version import ModelQuery
+
+PICTURES = [encode(each) for each in np.random.default_rng(5).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)]
+TINY = ModelQuery("tiny")
+BETTER = Plan("onnx", "fp32", "exact", threads=1, instances=2, max_batch_size=4)
+IMPOSSIBLE = Plan("onnx", "absent", "exact", threads=1, instances=1, max_batch_size=4)
+
+
+class Profiler:
+    """Stands for the profiler's process: answers when it is told to, with the table it is given."""
+
+    def __init__(self, *table: Measured) -> None:
+        self.table = list(table)
+        self.asked = 0
+        self.may = asyncio.Event()
+
+    async def __call__(self, _question: object) -> list[Measured]:
+        self.asked += 1
+        await self.may.wait()
+        return self.table
+
+
+@pytest.fixture
+def profiler(monkeypatch):
+    made = Profiler(Measured(BETTER, 0.001, 900.0))
+    monkeypatch.setattr(planner, "ask", made)
+    return made
+
+
+@pytest.fixture
+def options(tmp_path):
+    return {"profile_seconds": 1.0, "state": tmp_path / "state", "poll_interval": 0.01}
+
+
+async def info(asked: Asked) -> pb.GetModelResponse:
+    return await asked.stub.GetModel(pb.GetModelRequest(model=pb.ModelSpec(name="tiny")))
+
+
+def in_force(server, plan):
+    with leased(server.models, TINY) as servable:
+        return servable.choice.plan == plan
+
+
+async def test_the_first_version_answers_at_once_and_changes_over_under_load(tmp_path, transport, options, profiler):
+    bundle = make_bundle(tmp_path)
+    best = scores(bundle, PICTURES).max(axis=1)
+    async with serving(tmp_path, transport=transport, **options) as (server, channel):
+        asked, over = Asked(server, channel), asyncio.Event()
+        assert (await info(asked)).plan.why == "not measured yet"
+        answered = 0
+
+        async def caller() -> None:
+            nonlocal answered
+            while not over.is_set():
+                response = await asked.classify(*PICTURES)
+                told = [result.classifications[0].classes[0].score for result in response.results]
+                assert told == pytest.approx(best, abs=1e-5)
+                answered += 1
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(caller())
+            await until(lambda: answered > 20)
+            profiler.may.set()
+            await until(lambda: in_force(server, BETTER))
+            after = answered
+            await until(lambda: answered > after + 20)
+            over.set()
+        plan = (await info(asked)).plan
+        assert (plan.settings.instances, plan.settings.max_batch_size) == (2, 4)
+        assert [row.images_per_second for row in plan.candidates] == [900.0]
+        assert plan.why.startswith("measured 900 images/s")
+        labels = {"engine": "onnx", "variant": "fp32", "computed": "exact", "threads": "1"}
+        assert asked.sample("convoy_plan_info", model="tiny", version="1", instances="2", max_batch_size="4", **labels)
+        assert not asked.sample(
+            "convoy_plan_info", model="tiny", version="1", instances="1", max_batch_size="32", **labels
+        )
+        assert asked.calls("OK") == answered
+
+
+async def test_a_later_version_is_measured_before_it_replaces_the_one_that_serves(
+    tmp_path, transport, options, profiler
+):
+    make_bundle(tmp_path, version=1)
+    profiler.may.set()
+    async with serving(tmp_path, transport=transport, **options) as (server, channel):
+        asked = Asked(server, channel)
+        await until(lambda: in_force(server, BETTER))
+        profiler.may.clear()
+        make_bundle(tmp_path, version=2, seed=2)
+        await until(lambda: profiler.asked == 2)
+        assert (await asked.classify(*PICTURES)).model.version == 1
+        profiler.may.set()
+        await until(lambda: (of := server.models.models()["tiny"])[-1].number == 2 and len(of) == 1)
+        assert in_force(server, BETTER)
+
+
+async def test_a_plan_that_is_known_from_before_is_opened_at_once(tmp_path, options, profiler):
+    make_bundle(tmp_path)
+    profiler.may.set()
+    async with serving(tmp_path, **options) as (server, _):
+        await until(lambda: in_force(server, BETTER))
+        with leased(server.models, TINY) as servable:
+            assert servable.batcher.max_batch_size == 4
+    async with serving(tmp_path, **options) as (server, _):
+        assert in_force(server, BETTER)
+    assert profiler.asked == 1
+
+
+async def test_workers_measure_nothing_and_take_a_plan_that_is_known(tmp_path, options, profiler):
+    """The settings are those of a worker; what it shares with its siblings is not of interest here."""
+    make_bundle(tmp_path)
+    profiler.may.set()
+    async with serving(tmp_path, workers=2, **options) as (server, channel):
+        assert "a worker measures none" in (await info(Asked(server, channel))).plan.why
+    assert profiler.asked == 0
+    async with serving(tmp_path, **options) as (server, _):
+        await until(lambda: in_force(server, BETTER))
+    async with serving(tmp_path, workers=2, **options) as (server, _):
+        assert in_force(server, BETTER)
+    assert profiler.asked == 1
+
+
+async def test_a_plan_from_half_a_table_is_used_and_measured_again_by_the_next_start(tmp_path, options, profiler):
+    make_bundle(tmp_path)
+    profiler.table.append(Measured(IMPOSSIBLE, refused=NO_TIME))
+    profiler.may.set()
+    for start in (1, 2):
+        async with serving(tmp_path, **options) as (server, _):
+            await until(lambda server=server: in_force(server, BETTER))
+        assert profiler.asked == start
+
+
+async def test_a_plan_that_can_not_be_opened_gives_way_to_the_next_best(tmp_path, options, profiler, caplog):
+    make_bundle(tmp_path)
+    profiler.table.insert(0, Measured(IMPOSSIBLE, 0.0001, 9000.0))
+    profiler.may.set()
+    async with serving(tmp_path, **options) as (server, _):
+        await until(lambda: in_force(server, BETTER))
+        with leased(server.models, TINY) as servable:
+            assert "there is no variant 'absent'" in servable.choice.table[0].refused
+    assert "plan refused" in caplog.text
+
+
+async def test_a_profiler_that_fails_leaves_the_version_as_it_is(tmp_path, options, monkeypatch, caplog):
+    async def fail(_question: object) -> list[Measured]:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(planner, "ask", fail)
+    make_bundle(tmp_path)
+    async with serving(tmp_path, **options) as (server, channel):
+        await until(lambda: "no plan could be measured" in caplog.text)
+        assert (await Asked(server, channel).classify(*PICTURES)).model.version == 1
+
+
+async def test_a_server_that_stops_gives_up_the_measurement(tmp_path, options, profiler):
+    make_bundle(tmp_path)
+    async with serving(tmp_path, **options):
+        await until(lambda: profiler.asked == 1)
+    assert not [task for task in asyncio.all_tasks() if "_tune" in repr(task.get_coro())]
+
+
+async def test_a_bad_model_file_is_the_reason_of_the_version(tmp_path, options):
+    make_bundle(tmp_path)
+    (tmp_path / "tiny" / "convoy.toml").write_text("[plan]\nthreads = -1\n")
+    async with serving(tmp_path, ready=False, **options) as (server, _):
+        await until(lambda: any(each.reason for each in server.models.models().get("tiny", ())))
+        [version] = server.models.models()["tiny"]
+        assert "threads is -1" in version.reason

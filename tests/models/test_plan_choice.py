@@ -1,0 +1,80 @@
+"""The choice follows the measured table: made-up tables, some of them those of real machines."""
+
+import pytest
+
+from service.models.planning.plan import LOOP_SECONDS_PER_IMAGE, Measured, Plan, choose
+
+CAP = 1 / LOOP_SECONDS_PER_IMAGE
+
+
+def plan(engine="onnx", threads=1, instances=1, size=1, computed="exact"):
+    return Plan(engine, "fp32", computed, threads, instances, size)
+
+
+def row(images_per_second, milliseconds, **of):
+    return Measured(plan(**of), milliseconds / 1e3, images_per_second)
+
+
+def chosen(*table, target=0.05):
+    choice = choose(table, target)
+    assert choice is not None
+    assert choice.table == table
+    return choice.plan
+
+
+def test_a_large_model_runs_in_small_batches_on_two_instances():
+    """MobileNetV2 at 224 on two cores: batches gain nothing, two instances of one thread more than one of two."""
+    table = [
+        row(264, 3.8, size=1),
+        row(185, 346, size=64),
+        row(471, 8.5, threads=2, size=4),
+        row(512, 3.9, instances=2, size=1),
+        row(430, 75, instances=2, size=16),
+    ]
+    assert chosen(*table) == plan(instances=2, size=1)
+
+
+def test_the_faster_engine_wins_whatever_its_name():
+    assert chosen(row(300, 5), row(800, 2, engine="openvino")) == plan("openvino")
+
+
+def test_batches_that_miss_the_target_are_not_chosen_however_fast():
+    table = [row(1000, 8, size=8), row(2000, 16, size=32)]
+    assert chosen(*table, target=0.02) == plan(size=8)
+    assert chosen(*table, target=0.04) == plan(size=32)
+
+
+def test_where_none_meets_the_target_it_is_the_lowest_latency_and_that_is_said():
+    choice = choose([row(1000, 80, size=8), row(500, 60, size=1)], 0.05)
+    assert choice.plan == plan(size=1)
+    assert "none of 2 plans is within 50 ms" in choice.why
+
+
+def test_nearly_equal_plans_go_to_the_fewest_cores_then_instances_then_the_fastest():
+    near = [row(1000, 2, instances=2), row(995, 2, threads=2), row(990, 4), row(992, 9, size=8)]
+    assert chosen(*near) == plan(size=8)
+    assert chosen(*near[:2]) == plan(threads=2)
+
+
+def test_what_is_more_than_one_event_loop_hands_over_earns_no_cores():
+    assert chosen(row(2 * CAP, 0.1, instances=2), row(1.1 * CAP, 0.1)) == plan()
+    assert chosen(row(0.9 * CAP, 0.1, instances=2), row(0.6 * CAP, 0.1)) == plan(instances=2)
+
+
+def test_what_was_refused_is_never_chosen():
+    refused = Measured(plan("openvino", computed="bf16"), 1e-6, 1e6, refused="it is wrong")
+    assert chosen(refused, row(10, 2)) == plan()
+    assert choose([refused], 0.05) is None
+    assert choose([], 0.05) is None
+
+
+def test_the_reason_tells_the_figures():
+    why = choose([row(1000, 2)], 0.05).why
+    assert why == "measured 1000 images/s at a p99 of about 4 ms: the most of 1 plans within 50 ms"
+
+
+def test_the_fit_is_the_line_through_the_chosen_plan_s_batches():
+    table = [row(1, 2 + 0.5 * size, size=size) for size in (1, 2, 4, 8)]
+    fit = choose([*table, row(0.1, 700, engine="openvino", size=16)], 0.05).fit
+    assert fit.seconds(16) == pytest.approx(0.010)
+    assert choose(table[:1], 0.05).fit is None
