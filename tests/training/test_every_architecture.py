@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import warnings
 
 import keras
@@ -75,6 +76,14 @@ async def test_it_is_trained_published_served_and_asked(name, version, dataset):
         ]
         assert np.abs(np.array(scores) - expected[head.output]).max() < 1e-4
         assert {one.label for one in answers[0].heads[head.name]} == set(head.labels)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_its_report_leaves_nothing_out(name, version):
+    page = (version(name).path / "report" / "index.html").read_text(encoding="utf-8")
+    missing = set(re.findall(r'class="panel missing whole">([^<]*)<', page))
+    assert missing <= {"Not one test example was answered wrongly."}
+    assert page.count("<section ") == 12
 
 
 @pytest.mark.parametrize("name", ["multi_output", "siamese"])

@@ -21,6 +21,7 @@ from training.report.record import Chosen, Embedding, Record
 from training.tasks import FIXED_SEED, HeadSpec, Task
 from training.train import Trained
 from training.visualize.embedding import features, principal_components
+from training.visualize.walk import has_graph
 
 _EXAMPLES = 8
 _MISTAKES = 16  # of each head
@@ -105,6 +106,8 @@ def _embedding(
     model: keras.Model, evaluation: Evaluation, head: HeadSpec, choose: Callable[[NDArray[np.int64]], Chosen]
 ) -> Embedding | None:
     """The main head's features on their principal axes, of examples spread over the split."""
+    if not has_graph(model):
+        return None
     shape = model.inputs[0].shape[1:]
     most = _EMBEDDED_LARGE if shape[0] * shape[1] > _LARGE else _EMBEDDED
     count = len(evaluation.labels)

@@ -4,7 +4,7 @@ The same for a version that is about to be published and for one that was, by wh
 out, and a sentence says why. Called by `training.publish` and by `convoy report`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -12,7 +12,7 @@ import keras
 from bundle.store import Bundle
 from training.report import answers, facts, insides
 from training.report.page import render
-from training.report.parts import Cards, Chart, Graph, Part, Section, Subject
+from training.report.parts import Cards, Chart, Graph, Missing, Part, Section, Subject
 from training.report.record import FOLDER, MODEL, read_record
 from training.visualize import style
 from training.visualize.sheet import sheet
@@ -79,7 +79,16 @@ def _model(bundle: Bundle) -> tuple[keras.Model | None, str]:
 
 def sections_of(subject: Subject) -> list[Section]:
     """All sections, those too that only say why they are empty."""
-    return [section(subject) for section in _SECTIONS]
+    return [_made(section, subject) for section in _SECTIONS]
+
+
+def _made(section: Callable[[Subject], Section], subject: Subject) -> Section:
+    """A section, or what went wrong in it: hours of training are not lost for a picture."""
+    try:
+        return section(subject)
+    except Exception as error:
+        name, reason = section.__name__, f"{type(error).__name__}: {error}".partition("\n")[0]
+        return Section(name, name.capitalize(), "", [Missing(f"This could not be drawn: {reason}")])
 
 
 def page_of(subject: Subject, sections: Sequence[Section]) -> str:

@@ -121,8 +121,11 @@ def _by_first_part(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def save_model(model: keras.Model, file: Path) -> None:
     """Writes a `.keras` file without the optimizer, whose state is as large as two more models."""
-    bare = type(model).from_config(model.get_config())
-    bare.set_weights(model.get_weights())
+    try:
+        bare = type(model).from_config(model.get_config())
+        bare.set_weights(model.get_weights())
+    except Exception:  # code within the model, which is kept but not copied
+        bare = model
     with warnings.catch_warnings():
         # Keras 3.15 makes arrays of its variables in a way that NumPy 2 warns about.
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)

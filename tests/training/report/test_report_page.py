@@ -132,6 +132,14 @@ def test_a_model_that_is_code_is_not_looked_into():
     assert "no graph of layers" in pages.Page(html_of(subject)).texts["architecture"]
 
 
+def test_a_picture_that_cant_be_drawn_costs_no_run():
+    subject = pages.subject(None, {"class": ("a", "b")})
+    broken = dataclasses.replace(subject.record, metrics={"history": {"loss": [1.0], "val_loss": [1.0]}})
+    page = pages.Page(html_of(dataclasses.replace(subject, record=broken)))
+    assert sections(page) == pages.SECTIONS
+    assert "could not be drawn: KeyError: 'best_epoch'" in page.texts["learning"]
+
+
 def test_a_model_that_makes_no_mistake_is_praised():
     subject = pages.subject(None, {"class": ("a", "b")})
     perfect = dataclasses.replace(
