@@ -117,8 +117,8 @@ REFERENCES = {
 def _publish(name: str, chosen: Reference, repository: Path) -> Bundle:
     import keras
 
-    from training.export import INPUT, OUTPUT, export
-    from training.replay import ONNX_FILE
+    from training.export import export
+    from training.replay import PATHS
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     keras.utils.set_random_seed(SEED)
@@ -127,15 +127,16 @@ def _publish(name: str, chosen: Reference, repository: Path) -> Bundle:
         signature = export(model, folder)
         golden = _write_golden(model, folder, chosen)
         (folder / "labels").mkdir()
-        classes = signature.outputs[0].shape[1] or 0
+        (output,) = signature.outputs
+        classes = output.shape[1] or 0
         (folder / "labels/class.txt").write_text("".join(f"class {index}\n" for index in range(classes)))
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             signature=signature,
             preprocessing=(chosen.preprocessing,),
-            heads=(Head(name="class", output=OUTPUT, activation="softmax", labels="labels/class.txt"),),
-            variants=(Variant(name="onnx", format="onnx", path=ONNX_FILE),),
-            golden=Golden(images={INPUT: golden}, outputs="golden/outputs.npz"),
+            heads=(Head(name="class", output=output.name, activation="softmax", labels="labels/class.txt"),),
+            variants=(Variant(name="onnx", format="onnx", path=PATHS["onnx"]),),
+            golden=Golden(images={chosen.preprocessing.input: golden}, outputs="golden/outputs.npz"),
             provenance=Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), config={"model": name}),
         )
         return store.publish(folder, manifest, repository, name)
@@ -143,7 +144,7 @@ def _publish(name: str, chosen: Reference, repository: Path) -> Bundle:
 
 
 def _write_golden(model: keras.Model, folder: Path, chosen: Reference) -> tuple[str, ...]:
-    from training.export import OUTPUT
+    from training.asking import predict
 
     suffix = {b"\x89": "png", b"\xff": "jpg"}[chosen.picture(0)[:1]]
     files = {f"golden/{number:02}.{suffix}": chosen.picture(100 + number) for number in range(GOLDEN_PICTURES)}
@@ -151,5 +152,6 @@ def _write_golden(model: keras.Model, folder: Path, chosen: Reference) -> tuple[
     (folder / "golden").mkdir()
     for path, picture in files.items():
         (folder / path).write_bytes(picture)
-    np.savez(folder / "golden/outputs.npz", **{OUTPUT: model.predict(pixels, verbose=0)})
+    answers = predict(model, {chosen.preprocessing.input: pixels})
+    np.savez(folder / "golden/outputs.npz", allow_pickle=False, **answers)
     return tuple(files)
