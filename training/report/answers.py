@@ -22,7 +22,7 @@ def learning(subject: Subject) -> Section:
     """Loss and accuracies by epoch."""
     lead = "How loss and accuracy came along, epoch by epoch, on training pictures and on held-out ones."
     history: Mapping[str, Any] = subject.record.metrics.get("history", {})
-    names = [name for name in history if f"val_{name}" in history]
+    names = [name for name in history if f"val_{name}" in history and (name == "loss" or name.endswith("accuracy"))]
     if not names:
         sentence = "This version holds no history of a training run, so its learning curves are left out."
         return Section("learning", "Learning", lead, [Missing(sentence)])

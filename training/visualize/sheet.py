@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training.visualize.style import MUTED, look
@@ -12,7 +10,8 @@ from training.visualize.tiles import Pixels
 
 _INCHES, _WIDE_INCHES = 1.5, 6.0  # the width of a picture, and of one that is a row by itself
 _WIDE = 1.5  # the ratio of width to height from which a picture is one
-_WORDS_INCHES = 0.5
+_TITLE_INCHES, _WORDS_INCHES = 0.34, 0.54  # above a picture, and with what stands below it
+_GAP_INCHES = 0.08
 _PICTURES_A_ROW = 6
 
 
@@ -39,25 +38,34 @@ def sheet(cards: Sequence[Card]) -> Figure:
     heights = [max(map(_inches_high, row)) for row in rows]
     width = _WIDE_INCHES if any_wide else columns * each * _INCHES
     with look():
-        figure = Figure((width, sum(heights)), layout="constrained")
-        axes: Any = figure.subplots(len(rows), columns * each, squeeze=False, height_ratios=heights)
-        for one in axes.flat:
-            one.set_axis_off()
-        for row, row_axes in zip(rows, axes, strict=True):
+        figure = Figure((width + _GAP_INCHES, sum(heights) + _GAP_INCHES))
+        top = sum(heights)
+        for row, height in zip(rows, heights, strict=True):
             for number, card in enumerate(row):
-                _draw(card, row_axes[number * each : (number + 1) * each])
+                _draw(figure, card, _GAP_INCHES + number * each * _INCHES, top)
+            top -= height
     return figure
 
 
 def _inches_high(card: Card) -> float:
-    width = _WIDE_INCHES if card.is_wide else _INCHES
-    return _WORDS_INCHES + max(width * pixels.shape[0] / pixels.shape[1] for _, pixels in card.pictures)
+    return _WORDS_INCHES + max(_inches_wide(card) * pixels.shape[0] / pixels.shape[1] for _, pixels in card.pictures)
 
 
-def _draw(card: Card, axes: Sequence[Axes]) -> None:
-    for one, (caption, pixels) in zip(axes, card.pictures, strict=False):
-        one.imshow(pixels, interpolation="nearest")
-        one.set_anchor("SW")
-        one.text(0.5, -0.04, caption, transform=one.transAxes, ha="center", va="top", color=MUTED, fontsize=7)
+def _inches_wide(card: Card) -> float:
+    return (_WIDE_INCHES if card.is_wide else _INCHES) - _GAP_INCHES
+
+
+def _draw(figure: Figure, card: Card, left: float, top: float) -> None:
+    """Places are said in inches, from the left and from the bottom: laying out many axes would take long."""
+    across, up = figure.get_size_inches()
+    width, below = _inches_wide(card), top - _TITLE_INCHES
     words = card.title + (f"\n{card.note}" if card.note else "")
-    axes[0].set_title(words, fontsize=8, pad=4)
+    figure.text(left / across, (below + _GAP_INCHES / 2) / up, words, fontsize=8, weight="bold", va="bottom")
+    for caption, pixels in card.pictures:
+        height = width * pixels.shape[0] / pixels.shape[1]
+        axes = figure.add_axes((left / across, (below - height) / up, width / across, height / up))
+        axes.imshow(pixels, interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        middle = (left + width / 2) / across
+        figure.text(middle, (below - height - 0.03) / up, caption, color=MUTED, fontsize=7, ha="center", va="top")
+        left += _INCHES
