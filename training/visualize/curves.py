@@ -22,7 +22,8 @@ def learning_curve(
         axes.plot(epochs, validation, color=BLUE, marker=marker, markersize=3.5, linewidth=2, label="validation")
         axes.plot(kept + 1, validation[kept], "o", color=VERMILION, markersize=8, label=f"kept: epoch {kept + 1}")
         axes.set(title=title, xlabel="epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.75, len(training) + 0.25)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.legend()
