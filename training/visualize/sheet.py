@@ -48,7 +48,8 @@ def sheet(cards: Sequence[Card]) -> Figure:
 
 
 def _inches_high(card: Card) -> float:
-    return _WORDS_INCHES + max(_inches_wide(card) * pixels.shape[0] / pixels.shape[1] for _, pixels in card.pictures)
+    ratio = max(pixels.shape[0] / pixels.shape[1] for _, pixels in card.pictures)
+    return _WORDS_INCHES + _inches_wide(card) * float(ratio)
 
 
 def _inches_wide(card: Card) -> float:
