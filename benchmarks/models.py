@@ -127,15 +127,14 @@ def _publish(name: str, chosen: Reference, repository: Path) -> Bundle:
         signature = export(model, folder)
         golden = _write_golden(model, folder, chosen)
         (folder / "labels").mkdir()
-        classes = signature.outputs[0].shape[1] or 0
+        (output,) = signature.outputs
+        classes = output.shape[1] or 0
         (folder / "labels/class.txt").write_text("".join(f"class {index}\n" for index in range(classes)))
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             signature=signature,
             preprocessing=(chosen.preprocessing,),
-            heads=(
-                Head(name="class", output=signature.outputs[0].name, activation="softmax", labels="labels/class.txt"),
-            ),
+            heads=(Head(name="class", output=output.name, activation="softmax", labels="labels/class.txt"),),
             variants=(Variant(name="onnx", format="onnx", path=PATHS["onnx"]),),
             golden=Golden(images={chosen.preprocessing.input: golden}, outputs="golden/outputs.npz"),
             provenance=Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), config={"model": name}),
@@ -153,5 +152,6 @@ def _write_golden(model: keras.Model, folder: Path, chosen: Reference) -> tuple[
     (folder / "golden").mkdir()
     for path, picture in files.items():
         (folder / path).write_bytes(picture)
-    np.savez(folder / "golden/outputs.npz", allow_pickle=False, **predict(model, {chosen.preprocessing.input: pixels}))
+    answers = predict(model, {chosen.preprocessing.input: pixels})
+    np.savez(folder / "golden/outputs.npz", allow_pickle=False, **answers)
     return tuple(files)

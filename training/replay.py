@@ -18,12 +18,12 @@ Run = Callable[[Arrays], Arrays]
 BATCH_SIZES = "batch_sizes"
 # What each format is within a version's folder; the SavedModel is the folder itself, as TensorFlow Serving expects it.
 PATHS = {"onnx": "model.onnx", "saved_model": "."}
-_PROOFS = {"onnx": "model.onnx", "saved_model": "saved_model.pb"}
+_FILES = {"onnx": "model.onnx", "saved_model": "saved_model.pb"}
 
 
 def formats_in(folder: Path) -> tuple[str, ...]:
     """The formats that were exported into the folder, the preferred first."""
-    return tuple(name for name, file in _PROOFS.items() if (folder / file).is_file())
+    return tuple(name for name, file in _FILES.items() if (folder / file).is_file())
 
 
 def open_format(name: str, folder: Path) -> Run:

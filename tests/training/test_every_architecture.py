@@ -33,36 +33,36 @@ def options(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def dataset():
+def few():
     return shapes.dataset(train=64, validation=24, test=24)
 
 
 @pytest.fixture(scope="module")
-def version(tmp_path_factory, dataset, options, published):
+def version(tmp_path_factory, few, options, published):
     """A function that gives an architecture's published version, trained at its first call."""
     bundles = {"sequential": published}
 
     def publish(name):
         if name not in bundles:
             config = shapes.config(architecture=name, name=name, epochs=1, **options.get(name, {}))
-            bundles[name] = train_and_publish(config, dataset, tmp_path_factory.mktemp(name))
+            bundles[name] = train_and_publish(config, few, tmp_path_factory.mktemp(name))
         return bundles[name]
 
     return publish
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-async def test_it_is_trained_published_served_and_asked(name, version, dataset):
+async def test_it_is_trained_published_served_and_asked(name, version, few):
     bundle = version(name)
-    task = architectures.task_of(name, dataset)
-    examples = task.examples(dataset.test, FIXED_SEED)[:ASKED]
-    pixels = decoded(examples, dataset.test, bundle.manifest.preprocessing)
+    task = architectures.task_of(name, few)
+    examples = task.examples(few.test, FIXED_SEED)[:ASKED]
+    pixels = decoded(examples, few.test, bundle.manifest.preprocessing)
     expected = replay.open_format("saved_model", bundle.path)(pixels)
 
     def ask(port):
         with convoy.Client(f"{LOCALHOST}:{port}") as client:
             for row in range(ASKED):
-                files = {name: dataset.test.encoded(int(indices[row])) for name, indices in examples.inputs.items()}
+                files = {name: few.test.encoded(int(indices[row])) for name, indices in examples.inputs.items()}
                 picture = files if len(files) > 1 else files.popitem()[1]
                 yield client.classify(picture, model=bundle.name)
 
@@ -85,8 +85,8 @@ def test_it_passes_verification_in_every_format(name, version, capsys):
 
 
 @pytest.mark.parametrize("name", ["multi_output", "siamese"])
-def test_the_report_has_every_format_batch_size_and_head(name, version, dataset):
-    heads = [head.name for head in architectures.task_of(name, dataset).heads]
+def test_the_report_has_every_format_batch_size_and_head(name, version, few):
+    heads = [head.name for head in architectures.task_of(name, few).heads]
     report = version(name).path / "report"
     metrics = json.loads((report / "metrics.json").read_text())
     assert [(row["format"], row["head"], row["batch_size"]) for row in metrics["parity"]] == [
@@ -109,12 +109,12 @@ def test_other_heads_have_figures_and_files_of_their_own(version):
 
 
 @pytest.fixture
-def asking(version, tmp_path, dataset, capsys, monkeypatch):
+def asking(version, tmp_path, few, capsys, monkeypatch):
     """Runs `convoy classify` on two files and a server of the siamese model: exit code, standard output and error."""
     monkeypatch.setenv("COLUMNS", "200")
     for number, name in enumerate(("a.png", "b.png")):
-        (tmp_path / name).write_bytes(dataset.test.encoded(number))
-    (tmp_path / "broken.png").write_bytes(dataset.test.encoded(0)[:40])
+        (tmp_path / name).write_bytes(few.test.encoded(number))
+    (tmp_path / "broken.png").write_bytes(few.test.encoded(0)[:40])
     monkeypatch.chdir(tmp_path)
 
     async def run(*arguments):
@@ -162,7 +162,7 @@ async def test_a_picture_that_cant_be_read_is_told_by_its_input(asking):
     assert code == 1
 
 
-def test_a_model_that_onnx_cant_hold_is_published_as_a_saved_model(tmp_path, dataset, monkeypatch):
+def test_a_model_that_onnx_cant_hold_is_published_as_a_saved_model(tmp_path, few, monkeypatch):
     """One whose convolutions are grouped, which the converter can't translate."""
 
     def build(image_shape, heads, dropout):
@@ -174,7 +174,7 @@ def test_a_model_that_onnx_cant_hold_is_published_as_a_saved_model(tmp_path, dat
 
     monkeypatch.setitem(ARCHITECTURES, "grouped", Architecture(build))
     said = []
-    bundle = train_and_publish(shapes.config(architecture="grouped", epochs=1), dataset, tmp_path, said.append)
+    bundle = train_and_publish(shapes.config(architecture="grouped", epochs=1), few, tmp_path, said.append)
     assert any("only a SavedModel, because ONNX has no operator for StatefulPartitionedCall" in one for one in said)
     (variant,) = bundle.manifest.variants
     assert (variant.format, variant.accuracy) == ("saved_model", bundle.manifest.metrics["test_accuracy"])
