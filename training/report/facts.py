@@ -111,9 +111,10 @@ def _origin(subject: Subject) -> dict[str, str]:
 def when(created: str) -> str:
     """A moment in ISO 8601 for people; as it is where it is something else."""
     try:
-        return f"{datetime.fromisoformat(created):%-d %B %Y, %H:%M %Z}".strip().rstrip(",")
+        moment = datetime.fromisoformat(created)
     except ValueError:
         return created
+    return f"{moment.day} {moment:%B %Y, %H:%M %Z}".strip()
 
 
 def _digest(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Which part of a picture speaks for an answer: Grad-CAM and saliency. Shown by `training.report` and `training.show`.
+"""Which part of a picture speaks for an answer: Grad-CAM and saliency. Put on cards by `cards`.
 
 Both follow the class's score before softmax back into the network: Grad-CAM to the last feature maps, which is coarse
 and steady, saliency to the pixels, which is fine and restless.

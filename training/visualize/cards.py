@@ -75,7 +75,7 @@ def explanation_cards(
     A kind is left out where the model has nothing for it: Grad-CAM needs feature maps.
     """
     pictures = by_own_names(model, pictures)
-    scores = _by_label(predict(model, pictures)[output])
+    scores = _by_label(predict(model, pictures)[output], len(labels))
     classes = scores.argmax(axis=1) if answer is None else np.full(len(scores), answer)
     cam = grad_cam(model, pictures, output, classes) if GRAD_CAM in kinds else {}
     points = saliency(model, pictures, output, classes) if SALIENCY in kinds else {}
@@ -88,9 +88,9 @@ def explanation_cards(
     return cards
 
 
-def _by_label(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A column for each label: a single sigmoid says only how probable the second is."""
-    return probabilities if probabilities.shape[1] > 1 else np.hstack([1 - probabilities, probabilities])
+def _by_label(probabilities: NDArray[np.float32], labels: int) -> NDArray[np.float32]:
+    """A column for each label: a single sigmoid says only how probable the second of two is."""
+    return probabilities if probabilities.shape[1] == labels else np.hstack([1 - probabilities, probabilities])
 
 
 def _explained(image: Pixels, name: str, place: int, cam: Heat, points: Heat) -> tuple[tuple[str, Pixels], ...]:

@@ -1,4 +1,4 @@
-"""Feature maps: what each layer of a network keeps of one picture. Shown by `training.report` and `training.show`."""
+"""Feature maps: what each layer of a network keeps of one picture. Put on cards by `cards`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

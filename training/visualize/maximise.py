@@ -1,4 +1,4 @@
-"""Activation maximisation: the picture that a filter answers to most. Shown by `training.report`.
+"""Activation maximisation: the picture that a filter answers to most. Put on cards by `cards`.
 
 Gradient ascent on the pixels, after Erhan et al., "Visualizing higher-layer features of a deep network" (2009), kept
 picture-like as Olah et al., "Feature visualization" (2017), do: the picture moves by a pixel between steps and is
@@ -22,6 +22,7 @@ _RATE = 0.12
 _BLUR_EVERY, _LAST_BLUR = 6, 54
 _TINIEST = 1e-12
 _FILTERS = 8
+_ANY = 96
 _FEW, _SMALL = 4, 96 * 96  # filters of a model with larger pictures than this: every step runs it once a filter
 _ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "Dropout", "SpatialDropout2D")
 
@@ -43,12 +44,12 @@ class Maximised:
 def maximise(model: keras.Model, steps: int = _STEPS) -> Maximised | None:
     """Pictures for filters of the last convolution with feature maps, evenly chosen; None where there is none.
 
-    A model with several inputs gets the picture at the one that the layer sees, the first where it sees several.
+    A model with several inputs gets the same picture at each; one that takes any size gets pictures of 96 x 96.
     """
     deepest = [block for block in blocks(model) if spatial(block) and hasattr(block.layers[0], "kernel_size")]
     if not deepest:
         return None
-    shape = tuple(model.inputs[0].shape[1:])
+    shape = tuple(side or _ANY for side in model.inputs[0].shape[1:])
     path = _before_activation(deepest[-1])
     channels = deepest[-1].shape[2] or 1
     count = _FILTERS if shape[0] * shape[1] <= _SMALL else _FEW
