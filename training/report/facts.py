@@ -1,10 +1,12 @@
 """The sections that are read rather than looked at: the run, its proof, its speed, where it comes from."""
 
+import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from bundle.manifest import Preprocessing
+from training.config import TrainingConfig
 from training.report.parts import Column, Facts, Missing, Part, Section, Subject, Table
 
 _DIGEST = 19  # letters of a digest that tell it from others: "sha256:" and 12 digits
@@ -32,9 +34,15 @@ def summary(subject: Subject) -> Section:
     contract |= {f"head {head.name}": _labels(subject.labels[head.name]) for head in manifest.heads}
     parts: list[Part] = [Facts("What the model takes and answers.", contract)]
     if config:
-        parts.append(Facts("How it was trained.", {name.replace("_", " "): _value(v) for name, v in config.items()}))
+        said = {name.replace("_", " "): _value(value) for name, value in config.items() if not _usual(name, value)}
+        parts.append(Facts("How it was trained; all else as it comes.", said))
     parts.append(Facts("Where it comes from.", _origin(subject)))
     return Section("summary", "Summary", "What was trained, on what, and what it takes and gives.", parts)
+
+
+def _usual(name: str, value: object) -> bool:
+    """Whether a setting is what it is where nobody says anything."""
+    return any(knob.name == name and knob.default == value for knob in dataclasses.fields(TrainingConfig))
 
 
 def proof(subject: Subject) -> Section:
