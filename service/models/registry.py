@@ -257,8 +257,8 @@ class Registry:
     def _sweep(self, name: str) -> None:
         """Retires what neither the policy nor a label wants.
 
-        An old version stands in for a wanted one that is not READY, those that are READY and the highest first, unless
-        the model left the repository. What is LOADING is seen by the sweep after it.
+        Where a wanted version is not READY, the best of the others stands in for it, those that are READY and the
+        highest first, unless the model left the repository. What is LOADING is seen by the sweep after it.
         """
         of, chosen, kept = self._versions.get(name, {}), self._wanted.chosen(name), self._wanted.kept(name)
         old = {number: version for number, version in of.items() if number not in kept}
@@ -266,10 +266,12 @@ class Registry:
         for number, version in old.items():
             if _hopeless(version) and not (needed and number in self._wanted.stand_ins(name)):
                 self._forget(name, version)
-        able = [number for number, version in old.items() if version.servable is not None]
+        if chosen is not None and not chosen:
+            return
+        able = [number for number, version in of.items() if number not in (chosen or ()) and _serves(version)]
         able.sort(key=lambda number: (_is_ready(of, number), number), reverse=True)
-        if chosen is None or chosen:
-            for number in able[needed:]:
+        for number in able[needed:]:
+            if number in old:
                 self._retire(name, old[number])
 
     def _retire(self, name: str, version: ModelVersion) -> None:
