@@ -131,18 +131,18 @@ class Loader:
         return self._planner.task(bundle), labels
 
     async def _measured(self, task: Task) -> Choice:
-        """The measured choice, or the first one where measuring failed."""
+        """The measured choice, or the first plan and why it stays where measuring failed."""
         try:
             return await self._planner.measure(task)
         except Exception as error:
             log.warning("no plan could be measured", extra={**_names(task.bundle), "problem": str(error)})
-            return task.first
+            return Choice(task.first.plan, f"no plan could be measured: {error}")
 
     async def _tune(self, servable: Servable, task: Task) -> None:
         """Measures, and goes over to the better plan when it is proved; the version goes on, whatever fails."""
         try:
             choice = await self._measured(task)
-            if servable.batcher.stopped or choice is task.first:
+            if servable.batcher.stopped:
                 return
             if choice.plan == task.first.plan:
                 servable.choice = choice
@@ -185,7 +185,7 @@ class Loader:
             self._planner.on_cpu = opened.runtimes[0].info.device == "cpu"
             with ExitStack() as unfinished:
                 unfinished.callback(_close, opened)
-                if choice is wanted and choice.table and choice is not task.first:
+                if choice is wanted and choice is not task.first:
                     await asyncio.to_thread(self._planner.keep, task, choice)
                 unfinished.pop_all()
             return opened

@@ -166,7 +166,10 @@ async def test_a_profiler_that_fails_leaves_the_version_as_it_is(tmp_path, optio
     make_bundle(tmp_path)
     async with serving(tmp_path, **options) as (server, channel):
         await until(lambda: "no plan could be measured" in caplog.text)
-        assert (await Asked(server, channel).classify(*PICTURES)).model.version == 1
+        asked = Asked(server, channel)
+        assert (await asked.classify(*PICTURES)).model.version == 1
+        assert (await info(asked)).plan.why == "no plan could be measured: no more processes"
+    assert not (tmp_path / "state" / "plans").exists()
 
 
 async def test_a_server_that_stops_gives_up_the_measurement(tmp_path, options, profiler):
