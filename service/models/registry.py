@@ -214,7 +214,7 @@ class Registry:
         self._move(version, State.LOADING)
         began = time.monotonic()
         try:
-            version.servable = await self._loader.load(path)
+            version.servable = await self._loader.load(path, replaces=self.ready(name))
         except Exception as error:
             again = failure is not None and failure.stamp == now
             pause = min(2 * failure.pause, _LONGEST_RETRY_SECONDS) if failure and again else self._retry_seconds

@@ -4,6 +4,7 @@ The measurement is the test's, so that it says when the better plan is found; ru
 """
 
 import asyncio
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +110,19 @@ async def test_a_later_version_is_measured_before_it_replaces_the_one_that_serve
         profiler.may.set()
         await until(lambda: (of := server.models.models()["tiny"])[-1].number == 2 and len(of) == 1)
         assert in_force(server, BETTER)
+
+
+async def test_a_later_version_that_replaces_none_answers_at_once(tmp_path, options, profiler):
+    make_bundle(tmp_path, version=1)
+    profiler.may.set()
+    async with serving(tmp_path, **options) as (server, channel):
+        await until(lambda: in_force(server, BETTER))
+        profiler.may.clear()
+        shutil.rmtree(tmp_path / "tiny")
+        await until(lambda: not server.models.models())
+        make_bundle(tmp_path, version=2, seed=2)
+        await until(lambda: server.models.ready("tiny") or profiler.asked == 2)
+        assert (await Asked(server, channel).classify(*PICTURES)).model.version == 2
 
 
 async def test_a_plan_that_is_known_from_before_is_opened_at_once(tmp_path, options, profiler):
