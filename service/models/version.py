@@ -94,6 +94,16 @@ class ModelVersion:
         self._leases = 0
         self._unused = asyncio.Event()
 
+    @property
+    def serves(self) -> bool:
+        """Whether it answers, or will as soon as it has a runtime again."""
+        return self.servable is not None and self.state is not State.UNLOADING
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nothing is being done to make it READY: with a servable, a new runtime is on its way."""
+        return self.state is State.UNAVAILABLE and self.servable is None
+
     def acquire(self) -> Servable:
         """Keeps the version alive for a call, until `release`. Only for READY versions."""
         assert self.servable is not None  # noqa: S101 - READY versions have one
