@@ -125,9 +125,8 @@ class Server:
 
     async def _listen(self, transport: "GrpcioTransport | NativeTransport") -> None:
         await transport.start()
-        log.info(
-            "listening", extra={"grpc_port": self.port, "http_port": self.metrics_port, "transport": transport.name}
-        )
+        http = {} if self._is_shared else {"http_port": self.metrics_port}
+        log.info("listening", extra={"grpc_port": self.port, **http, "transport": transport.name})
 
     async def stop(self) -> None:
         """Drains and stops: every call that was accepted is answered."""

@@ -95,7 +95,8 @@ class Stream:
         self._open.add(item)
         try:
             request = messages.request(message, self._context.time_remaining())
-            item.call = self._data_plane.begin(request, item)
+            call = self._data_plane.begin(request, item)
+            item.call = None if item.done() else call
         except Exception as error:
             item.failed(error)
 
@@ -130,14 +131,16 @@ class _Item:
 
     def leave(self) -> None:
         """The caller left: nothing more is done for it."""
+        call = self.call
         self._end(grpc.StatusCode.CANCELLED, None)
-        if self.call is not None:
-            self.call.cancel()
+        if call is not None:
+            call.cancel()
 
     def _end(self, code: grpc.StatusCode, payload: bytes | None) -> None:
         if self._ended:
             return
         self._ended = True
+        self.call = None  # item and call know each other: apart, they and the version go without the collector
         self._stream.guard.ended(METHOD, code, self._began)
         if payload is None:
             self._stream.forget(self)

@@ -136,7 +136,8 @@ def moved_from(response: pb.SetVersionLabelResponse) -> int | None:
 
 def _plan(plan: pb.Plan) -> str:
     settings = plan.settings
-    numbers = f"{settings.instances} x {settings.threads} threads, batches to {settings.max_batch_size}"
+    threads = f"{settings.threads} thread{'s' * (settings.threads != 1)}"
+    numbers = f"{settings.instances} x {threads}, batches to {settings.max_batch_size}"
     return f"{settings.engine} {settings.variant} {settings.computed}, {numbers}: {plan.why}"
 
 

@@ -2,9 +2,9 @@
 
 The slow parts run in threads and in the profiler's process and touch nothing of the loop's; what is only read and
 computed, in the quiet thread of `service.models.quiet`. A version that does not reproduce its golden samples on this
-hardware is refused with the sample and the difference. The first version of a model answers as soon as any plan is
-open, and goes over to a better one when that is measured and proved; a later one is measured before it replaces the
-one that serves.
+hardware is refused with the sample and the difference. Where no other version of the model serves, it answers as soon
+as any plan is open, and goes over to a better one when that is measured and proved; else it is measured before it
+replaces the one that serves.
 """
 
 import asyncio
@@ -64,21 +64,22 @@ class Loader:
         self._planner = Planner(settings)
         self._quiet = quiet_executor()
         self._serving = False
-        self._loaded: set[str] = set()
         self._tuning: set[asyncio.Task[None]] = set()
 
     def started(self) -> None:
         """The server has looked at its repository once: what comes now replaces what serves, and may take its time."""
         self._serving = True
 
-    async def load(self, path: Path) -> Servable:
-        """Loads the version in the folder. Raises ModelUnusable with the reason."""
+    async def load(self, path: Path, *, replaces: bool) -> Servable:
+        """Loads the version in the folder; `replaces` says that another one of its model serves meanwhile.
+
+        Raises ModelUnusable with the reason.
+        """
         task, labels = await self._quietly(self._read, path)
         bundle, choice, measurable = task.bundle, task.first, task.measurable
-        if measurable and self._serving and bundle.name in self._loaded:
+        if measurable and self._serving and replaces:
             choice, measurable = await self._measured(task), False
         opened = await self._open(task, choice)
-        self._loaded.add(bundle.name)
         servable = self._servable(bundle, labels, opened)
         self._tell(servable, opened)
         if measurable:
@@ -131,18 +132,18 @@ class Loader:
         return self._planner.task(bundle), labels
 
     async def _measured(self, task: Task) -> Choice:
-        """The measured choice, or the first one where measuring failed."""
+        """The measured choice, or the first plan and why it stays where measuring failed."""
         try:
             return await self._planner.measure(task)
         except Exception as error:
             log.warning("no plan could be measured", extra={**_names(task.bundle), "problem": str(error)})
-            return task.first
+            return Choice(task.first.plan, f"no plan could be measured: {error}")
 
     async def _tune(self, servable: Servable, task: Task) -> None:
         """Measures, and goes over to the better plan when it is proved; the version goes on, whatever fails."""
         try:
             choice = await self._measured(task)
-            if servable.batcher.stopped or choice is task.first:
+            if servable.batcher.stopped:
                 return
             if choice.plan == task.first.plan:
                 servable.choice = choice
@@ -185,7 +186,7 @@ class Loader:
             self._planner.on_cpu = opened.runtimes[0].info.device == "cpu"
             with ExitStack() as unfinished:
                 unfinished.callback(_close, opened)
-                if choice is wanted and choice.table and choice is not task.first:
+                if choice is wanted and choice is not task.first:
                     await asyncio.to_thread(self._planner.keep, task, choice)
                 unfinished.pop_all()
             return opened

@@ -2,8 +2,8 @@
 
 glibc keeps what is freed in its arenas for later: after a version is unloaded the process would go on holding weights
 and buffers that nobody uses, and a container's limit counts what it holds. Where the C library is another one (musl,
-macOS) this does nothing. Called in a thread,
-by the registry after each unload and by the loader after a change of plan.
+macOS) this does nothing. Called in a thread, by the registry after each unload and by the loader after a change of
+plan.
 """
 
 import ctypes

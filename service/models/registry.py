@@ -18,14 +18,13 @@ from typing import Final
 from service.errors import (
     LabelRefused,
     ModelNotFound,
-    ModelNotReady,
-    ModelUnusable,
     RequestInvalid,
     ServiceError,
     SettingsError,
 )
-from service.models import memory
-from service.models.labels import Labels, check_label, unknown
+from service.models import finding, memory
+from service.models.finding import is_ready
+from service.models.labels import Labels, check_label
 from service.models.loader import Loader
 from service.models.policy import Policy
 from service.models.repository import PublishedModel, Stamp, stamp
@@ -107,12 +106,10 @@ class Registry:
                 return version
         of = self._known(query.name)
         if query.label is not None:
-            return self._labelled(of, query.name, query.label)
+            return finding.by_label(of, query.name, query.label, self.labels(query.name))
         if query.version is not None:
-            return self._ready_version(of, query.name, query.version)
-        because = self.problem(query.name) if not of else _states(of)
-        kind = ModelUnusable if of and all(map(_hopeless, of.values())) else ModelNotReady
-        raise kind(f"model {query.name!r} has no READY version: {because}")
+            return finding.by_number(of, query.name, query.version)
+        raise finding.none_ready(of, query.name, self.problem(query.name))
 
     async def reconcile(self, found: Sequence[PublishedModel]) -> None:
         """Loads what is wanted and not there, then unloads what is there and not wanted.
@@ -129,7 +126,7 @@ class Registry:
                 if self._vacancies(model.name):
                     await self._ensure(model.name, number, model.path / str(number))
             of = self._versions.get(model.name, {})
-            if self._wanted.settle(model, partial(_is_ready, of)):
+            if self._wanted.settle(model, partial(is_ready, of)):
                 self._on_change()
         for name in self._versions:
             self._sweep(name)
@@ -144,11 +141,10 @@ class Registry:
         of = self._known(name)
 
         def check() -> None:
-            version = of.get(number)
-            if version is None or version.state is not State.READY:
+            if not is_ready(of, number):
                 raise LabelRefused(
                     f"label {label!r} of model {name!r} can only point at a READY version, and {number} is not; "
-                    f"it has: {_states(of)}"
+                    f"it has: {finding.states(of)}"
                 )
 
         before = await self._wanted.labels.put(name, label, number, check)
@@ -178,29 +174,6 @@ class Registry:
             raise ModelNotFound(f"model {name!r} is not in the repository; it holds: {known}")
         return of or {}
 
-    def _labelled(self, of: Mapping[int, ModelVersion], name: str, label: str) -> ModelVersion:
-        labels = self._wanted.labels.of(name)
-        if label not in labels:
-            raise unknown(name, label, labels)
-        version = of.get(labels[label])
-        if version is None or version.state is not State.READY:
-            raise ModelNotReady(
-                f"label {label!r} of model {name!r} points to version {labels[label]}, which is not READY; "
-                f"it has: {_states(of)}"
-            )
-        return version
-
-    @staticmethod
-    def _ready_version(of: Mapping[int, ModelVersion], name: str, number: int) -> ModelVersion:
-        version = of.get(number)
-        if version is None:
-            raise ModelNotFound(f"model {name!r} has no version {number}; it has: {_states(of)}")
-        if version.state is not State.READY:
-            because = f": {version.reason}" if version.reason else ""
-            kind = ModelUnusable if _hopeless(version) else ModelNotReady
-            raise kind(f"version {number} of model {name!r} is {version.state}{because}")
-        return version
-
     async def _ensure(self, name: str, number: int, path: Path) -> None:
         of = self._versions.setdefault(name, {})
         known = of.get(number)
@@ -214,7 +187,7 @@ class Registry:
         self._move(version, State.LOADING)
         began = time.monotonic()
         try:
-            version.servable = await self._loader.load(path)
+            version.servable = await self._loader.load(path, replaces=self.ready(name))
         except Exception as error:
             again = failure is not None and failure.stamp == now
             pause = min(2 * failure.pause, _LONGEST_RETRY_SECONDS) if failure and again else self._retry_seconds
@@ -250,26 +223,28 @@ class Registry:
     def _vacancies(self, name: str) -> int:
         """How many of the policy's versions can't be loaded and have no other in their place."""
         of, chosen = self._versions.get(name, {}), self._wanted.chosen(name) or frozenset()
-        lost = sum(number in of and _hopeless(of[number]) for number in chosen)
-        able = sum(number not in chosen and _serves(version) for number, version in of.items())
+        lost = sum(number in of and of[number].hopeless for number in chosen)
+        able = sum(number not in chosen and version.serves for number, version in of.items())
         return max(0, lost - able)
 
     def _sweep(self, name: str) -> None:
         """Retires what neither the policy nor a label wants.
 
-        An old version stands in for a wanted one that is not READY, those that are READY and the highest first, unless
-        the model left the repository. What is LOADING is seen by the sweep after it.
+        Where a wanted version is not READY, the best of the others stands in for it, those that are READY and the
+        highest first, unless the model left the repository. What is LOADING is seen by the sweep after it.
         """
         of, chosen, kept = self._versions.get(name, {}), self._wanted.chosen(name), self._wanted.kept(name)
         old = {number: version for number, version in of.items() if number not in kept}
-        needed = 0 if chosen is None else sum(not _is_ready(of, number) for number in chosen)
+        needed = 0 if chosen is None else sum(not is_ready(of, number) for number in chosen)
         for number, version in old.items():
-            if _hopeless(version) and not (needed and number in self._wanted.stand_ins(name)):
+            if version.hopeless and not (needed and number in self._wanted.stand_ins(name)):
                 self._forget(name, version)
-        able = [number for number, version in old.items() if version.servable is not None]
-        able.sort(key=lambda number: (_is_ready(of, number), number), reverse=True)
-        if chosen is None or chosen:
-            for number in able[needed:]:
+        if chosen is not None and not chosen:
+            return
+        able = [number for number, version in of.items() if number not in (chosen or ()) and version.serves]
+        able.sort(key=lambda number: (is_ready(of, number), number), reverse=True)
+        for number in able[needed:]:
+            if number in old:
                 self._retire(name, old[number])
 
     def _retire(self, name: str, version: ModelVersion) -> None:
@@ -318,26 +293,3 @@ class Registry:
             facts["reason"] = reason
         log.log(level, "model state", extra={**known, **facts}, exc_info=exc_info)
         self._on_change()
-
-
-def _is_ready(of: Mapping[int, ModelVersion], number: int) -> bool:
-    return number in of and of[number].state is State.READY
-
-
-def _serves(version: ModelVersion) -> bool:
-    return version.servable is not None and version.state is not State.UNLOADING
-
-
-def _hopeless(version: ModelVersion) -> bool:
-    """Whether nothing is being done to make the version READY: with a servable, a new runtime is on its way."""
-    return version.state is State.UNAVAILABLE and version.servable is None
-
-
-def _states(of: Mapping[int, ModelVersion]) -> str:
-    return (
-        ", ".join(
-            f"{number} {of[number].state}" + (f" ({of[number].reason})" if of[number].reason else "")
-            for number in sorted(of)
-        )
-        or "no version"
-    )

@@ -1,7 +1,8 @@
 """One version of one model: its state, why it is in it, and the leases that keep it alive.
 
-LOADING -> READY -> UNLOADING -> gone, or LOADING -> UNAVAILABLE with a reason. Only a READY version is leased; an
-UNLOADING one is torn down when its last lease ends, so no accepted call loses its model. Belongs to the event loop.
+LOADING -> READY -> UNLOADING -> gone, or LOADING -> UNAVAILABLE with a reason. A READY version that loses its last
+runtime is LOADING, or UNAVAILABLE, until a new one works. Only a READY version is leased; an UNLOADING one is
+torn down when its last lease ends, so no accepted call loses its model. Belongs to the event loop.
 """
 
 import asyncio
@@ -82,7 +83,7 @@ class Servable:
 
 
 class ModelVersion:
-    """A version that the server knows about; `servable` is there while READY or UNLOADING."""
+    """A version that the server knows about; `servable` is there from the first READY to the end of UNLOADING."""
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
@@ -92,6 +93,16 @@ class ModelVersion:
         self.servable: Servable | None = None
         self._leases = 0
         self._unused = asyncio.Event()
+
+    @property
+    def serves(self) -> bool:
+        """Whether it answers, or will as soon as it has a runtime again."""
+        return self.servable is not None and self.state is not State.UNLOADING
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nothing is being done to make it READY: with a servable, a new runtime is on its way."""
+        return self.state is State.UNAVAILABLE and self.servable is None
 
     def acquire(self) -> Servable:
         """Keeps the version alive for a call, until `release`. Only for READY versions."""

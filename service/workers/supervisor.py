@@ -52,7 +52,6 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         repository.check(settings.repository)
         self._guard, self.port = reserve(settings.host, settings.port)
-        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))
         self._settings = dataclasses.replace(
             settings,
             port=self.port,
@@ -61,9 +60,13 @@ class Supervisor:
         self._workers = [_Worker(number) for number in range(settings.workers)]
         self.metrics = WorkersMetrics()
         self.metrics.registry.register(_Gathered(self._workers))
-        self._http = HttpServer(
-            settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self._problem
-        )
+        try:
+            self._http = HttpServer(
+                settings.host, settings.metrics_port, self.metrics.registry, live=self._stuck, ready=self._problem
+            )
+        except SettingsError:
+            self._guard.close()
+            raise
         self._stopping = asyncio.Event()
         self._mistake: SettingsError | None = None
 
@@ -75,6 +78,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._interrupt, number)
+        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))  # not before: a start-up mistake would leave it there
         self._http.start()
         facts = {"grpc_port": self.port, "http_port": self._http.port, "workers": len(self._workers)}
         log.info("supervising", extra=facts)

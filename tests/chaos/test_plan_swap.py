@@ -4,6 +4,7 @@ The measurement is the test's, so that it says when the better plan is found; ru
 """
 
 import asyncio
+import shutil
 
 import numpy as np
 import pytest
@@ -111,6 +112,19 @@ async def test_a_later_version_is_measured_before_it_replaces_the_one_that_serve
         assert in_force(server, BETTER)
 
 
+async def test_a_later_version_that_replaces_none_answers_at_once(tmp_path, options, profiler):
+    make_bundle(tmp_path, version=1)
+    profiler.may.set()
+    async with serving(tmp_path, **options) as (server, channel):
+        await until(lambda: in_force(server, BETTER))
+        profiler.may.clear()
+        shutil.rmtree(tmp_path / "tiny")
+        await until(lambda: not server.models.models())
+        make_bundle(tmp_path, version=2, seed=2)
+        await until(lambda: server.models.ready("tiny") or profiler.asked == 2)
+        assert (await Asked(server, channel).classify(*PICTURES)).model.version == 2
+
+
 async def test_a_plan_that_is_known_from_before_is_opened_at_once(tmp_path, options, profiler):
     make_bundle(tmp_path)
     profiler.may.set()
@@ -166,7 +180,10 @@ async def test_a_profiler_that_fails_leaves_the_version_as_it_is(tmp_path, optio
     make_bundle(tmp_path)
     async with serving(tmp_path, **options) as (server, channel):
         await until(lambda: "no plan could be measured" in caplog.text)
-        assert (await Asked(server, channel).classify(*PICTURES)).model.version == 1
+        asked = Asked(server, channel)
+        assert (await asked.classify(*PICTURES)).model.version == 1
+        assert (await info(asked)).plan.why == "no plan could be measured: no more processes"
+    assert not (tmp_path / "state" / "plans").exists()
 
 
 async def test_a_server_that_stops_gives_up_the_measurement(tmp_path, options, profiler):

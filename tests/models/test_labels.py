@@ -11,7 +11,15 @@ from bundles import make_bundle
 from servers import leased, until
 from watched import Watched
 
-from service.errors import LabelRefused, ModelNotFound, ModelNotReady, RequestInvalid, ServiceError, SettingsError
+from service.errors import (
+    LabelRefused,
+    ModelNotFound,
+    ModelNotReady,
+    ModelUnusable,
+    RequestInvalid,
+    ServiceError,
+    SettingsError,
+)
 from service.models import labels
 from service.models.labels import STATE_FILE, Labels
 from service.models.registry import Registry
@@ -136,7 +144,7 @@ async def test_a_label_whose_version_does_not_come_back_is_never_answered_by_ano
         file.write(b"\0")
     watched = Watched(models, state=state)
     await watched.follow()
-    with pytest.raises(ModelNotReady, match=r"points to version 1, which is not READY; it has: 1 UNAVAILABLE \("):
+    with pytest.raises(ModelUnusable, match=r"points to version 1, which is not READY; it has: 1 UNAVAILABLE \("):
         watched.registry.find(STABLE)
     with pytest.raises(ModelNotReady, match="'old' of model 'tiny' points to version 7, which is not READY"):
         watched.registry.find(ModelQuery("tiny", label="old"))

@@ -75,3 +75,29 @@ async def test_a_version_that_failed_is_tried_again_after_a_pause(tmp_path):
     assert len(watched.loads) == 2
     assert watched.states() == {1: State.UNAVAILABLE}
     await watched.registry.close()
+
+
+async def test_where_a_labelled_version_stands_in_no_older_one_is_kept_for_that(watched):
+    for version in (1, 2):
+        make_bundle(watched.folder, version=version, seed=version)
+        await watched.follow()
+        await watched.registry.set_label("tiny", "stable", version)
+        await watched.registry.set_label("tiny", f"of-{version}", version)
+    spoil(make_bundle(watched.folder, version=3, seed=3).path / "model.onnx")
+    await watched.follow()
+    assert watched.states() == {1: State.READY, 2: State.READY, 3: State.UNAVAILABLE}
+    await watched.registry.delete_label("tiny", "of-1")
+    assert watched.states()[1] is State.UNLOADING
+
+
+async def test_a_labelled_version_stands_in_only_where_no_newer_one_can(watched):
+    make_bundle(watched.folder, version=1)
+    await watched.follow()
+    await watched.registry.set_label("tiny", "stable", 1)
+    make_bundle(watched.folder, version=2, seed=2)
+    await watched.follow()
+    spoil(make_bundle(watched.folder, version=3, seed=3).path / "model.onnx")
+    await watched.follow()
+    assert watched.states() == {1: State.READY, 2: State.READY, 3: State.UNAVAILABLE}
+    with leased(watched.registry, TINY) as servable:
+        assert servable.bundle.version == 2

@@ -34,11 +34,11 @@ class Watched:
             retry_seconds=retry_seconds,
         )
 
-    async def load(self, path: Path) -> Servable:
+    async def load(self, path: Path, *, replaces: bool) -> Servable:
         self.loads.append(path)
         if self.before_load:
             await self.before_load(path)
-        return await self._loader.load(path)
+        return await self._loader.load(path, replaces=replaces)
 
     async def follow(self) -> None:
         await self.registry.reconcile(repository.scan(self.folder))

@@ -2,10 +2,12 @@
 
 import asyncio
 import dataclasses
+import socket
 import sys
+import tempfile
 
 import pytest
-from servers import settings, until
+from servers import LOCALHOST, settings, until
 
 from service.errors import SettingsError
 from service.workers import supervisor
@@ -54,6 +56,15 @@ async def test_a_mistake_at_the_first_start_ends_it_with_the_sentence(pair):
     parent = pair(*python("print('the device is not there'); raise SystemExit(2)"))
     with pytest.raises(SettingsError, match=r"^the device is not there$"):
         await parent.run()
+
+
+def test_a_mistake_of_the_parent_leaves_nothing_behind(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with socket.create_server((LOCALHOST, 0)) as taken:
+        chosen = settings(repository, workers=2, metrics_port=taken.getsockname()[1])
+        with pytest.raises(SettingsError, match="--metrics-port"):
+            Supervisor(chosen)
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_worker_that_does_not_drain_is_seen_in_the_exit_code(pair, caplog, tmp_path):

@@ -13,11 +13,11 @@ from typing import Any, Final, Literal, Self
 from bundle.manifest import Variant
 from service.config import LATENCY_TARGET, LEAST_TARGET, Settings
 from service.errors import ModelUnusable
+from service.models.modelfile import NAME
 from service.models.planning.plan import Plan
 from service.runtimes.cores import usable_cores
 from service.runtimes.opening import Computed, Engine, choose_variant
 
-FILE: Final = "convoy.toml"
 DEFAULT_BATCH_SIZE: Final = 32
 _BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32)
 _MOST_INSTANCES: Final = 16  # each holds the model's weights again
@@ -59,7 +59,7 @@ class Pins:
             "max_batch_size": settings.max_batch_size,
         }
         given = {name: value for name, value in flags.items() if value}
-        return cls(**({"latency_target": settings.latency_target} | _read(model / FILE) | given))
+        return cls(**({"latency_target": settings.latency_target} | _read(model / NAME) | given))
 
 
 @dataclass(frozen=True, slots=True)

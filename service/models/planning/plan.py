@@ -17,6 +17,8 @@ from service.runtimes.opening import Computed, Engine
 LOOP_SECONDS_PER_IMAGE: Final = 20e-6
 # Why a plan has no figures where the time ran out.
 NO_TIME: Final = "there was no time left to measure it"
+# How the reason begins where the profiler ended before it came to a plan: it may have been killed for want of memory.
+BROKE: Final = "the profiler broke"
 # Two plans nearer than this are equal: the same plan measured twice differs as much.
 _NEAR: Final = 0.03
 
@@ -91,8 +93,8 @@ class Choice:
 
     @property
     def complete(self) -> bool:
-        """Whether all that was to be measured had its turn."""
-        return all(row.refused != NO_TIME for row in self.table)
+        """Whether there was something to measure and all of it had its turn."""
+        return bool(self.table) and not any(row.refused.startswith((NO_TIME, BROKE)) for row in self.table)
 
 
 def choose(table: Sequence[Measured], target: float) -> Choice | None:

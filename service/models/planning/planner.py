@@ -7,7 +7,6 @@ workers measures nothing. Called by `service.models.loader` and by `convoy plan`
 
 import asyncio
 import importlib.util
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -21,8 +20,6 @@ from service.models.planning.plan import Choice, Measured, Plan, choose
 from service.models.planning.process import Question, ask
 from service.runtimes.cores import usable_cores
 from service.runtimes.opening import Engine
-
-log = logging.getLogger(__name__)
 
 _MODULES: Final[dict[str, Engine]] = {"onnxruntime": "onnx", "openvino": "openvino", "tensorflow": "tensorflow"}
 PROVISIONAL: Final = "not measured yet"

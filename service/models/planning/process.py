@@ -19,7 +19,7 @@ import msgspec
 
 from service.errors import ModelUnusable
 from service.models.planning.candidates import Setup
-from service.models.planning.plan import NO_TIME, Measured
+from service.models.planning.plan import BROKE, NO_TIME, Measured
 
 _NICE: Final = 10
 # Beyond its own time the process needs some to start, to import its engines and to end the setup in hand.
@@ -57,7 +57,7 @@ async def ask(question: Question) -> list[Measured]:
     reason = said.decode(errors="replace") or f"it ended with {child.returncode}"
     if not rows:
         raise ModelUnusable(f"the profiler measured nothing: {reason}")
-    return [*rows, *_unmeasured(question.setups, rows, f"the profiler broke: {reason}" if in_time else NO_TIME)]
+    return [*rows, *_unmeasured(question.setups, rows, f"{BROKE}: {reason}" if in_time else NO_TIME)]
 
 
 def _unmeasured(setups: Sequence[Setup], rows: Sequence[Measured], reason: str) -> Iterator[Measured]:

@@ -2,7 +2,7 @@
 
 The invariant: a setup whose engine does not reproduce the golden samples is refused with the reason, never timed; the
 time that is left is shared by the setups that are left, so each has its turn. Runs in the profiler's own process
-(`process`) or in `convoy plan`'s.
+(`process`), for the server and for `convoy plan`.
 """
 
 import statistics
