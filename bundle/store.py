@@ -202,7 +202,7 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
     """A fresh folder to build a version of model `name` in; at the end it is gone, published or not.
 
     It lies within the repository, which is made where it is missing, because `publish` can only rename within one
-    filesystem. Raises PublishError.
+    filesystem. Raises PublishError, also for what the filesystem refuses while the version is built.
     """
     _check_name(name)
     folder = repository / f".staging-{name}-{secrets.token_hex(8)}"
@@ -212,6 +212,8 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
         raise _refused(repository, name, error) from error
     try:
         yield folder
+    except OSError as error:
+        raise _refused(repository, name, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -311,9 +313,9 @@ def _check_labels(bundle: Bundle) -> None:
 
 
 def _refused(repository: Path, name: str, error: OSError) -> PublishError:
-    return PublishError(
-        f"model {name!r} can't be published to {repository}: {error.strerror}; nothing of it is visible"
-    )
+    elsewhere = isinstance(error.filename, str | Path) and not Path(error.filename).is_relative_to(repository)
+    reason = f"{error.filename}: {error.strerror}" if elsewhere else error.strerror or str(error)
+    return PublishError(f"model {name!r} can't be published to {repository}: {reason}; nothing of it is visible")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -23,11 +23,9 @@ from training.config import TrainingConfig
 from training.datasets import DATASETS, FILES, Dataset, FileOptions, fashion_mnist, load
 from training.errors import ConfigInvalid, ExportUnfaithful, TrainingDiverged, TrainingError
 from training.fitting.cluster import share
-from training.fitting.runs import Run, open_run
+from training.fitting.runs import CHECKPOINT_SECONDS, Run, open_run
 from training.options import with_settings
 from training.startup import choose_tensorflow, start_tensorflow
-
-_CHECKPOINT_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +58,7 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder, as it was begun.")] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Time between two checkpoints within an epoch.", min=0)
-    ] = _CHECKPOINT_SECONDS,
+    ] = CHECKPOINT_SECONDS,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's events.")] = None,
     cache: Annotated[
         Path | None, typer.Option(envvar="CONVOY_CACHE", help="Folder for fetched and decoded pictures.")
@@ -97,10 +95,8 @@ def _config(dataset: str | None, variant: str | None, file: Path | None, changes
     values = configfile.read(file) if file else {}
     if isinstance(values, TrainingConfig):
         _refuse_with_python(dataset, variant)
-        return dataclasses.replace(values, **changes)
+        return _from_anywhere(dataclasses.replace(values, **changes))
     said = values | changes
-    if said.get("data"):
-        said["data"] = str(Path(said["data"]).absolute())  # a run may go on from elsewhere
     dataset = dataset or values.get("dataset") or (FILES if said.get("data") else None)
     if dataset is None:
         raise ConfigInvalid(f"nothing to train on: name a dataset ({', '.join(DATASETS)}), or give files by --data")
@@ -108,7 +104,15 @@ def _config(dataset: str | None, variant: str | None, file: Path | None, changes
     said = {name: value for name, value in said.items() if name not in {configfile.PRESET, "dataset"}}
     if "name" not in said and dataset != fashion_mnist.NAME:
         said["name"] = _model_name(dataset, said.get("data"))
-    return dataclasses.replace(base, **said)
+    return _from_anywhere(dataclasses.replace(base, **said))
+
+
+def _from_anywhere(config: TrainingConfig) -> TrainingConfig:
+    """With absolute paths, because a run may go on from another folder; `weights` may be a word, too."""
+    data = str(Path(config.data).absolute()) if config.data else None
+    own_weights = config.weights is not None and Path(config.weights).is_file()
+    weights = str(Path(config.weights or "").absolute()) if own_weights else config.weights
+    return dataclasses.replace(config, data=data, weights=weights)
 
 
 def _model_name(dataset: str, data: str | None) -> str:

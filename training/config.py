@@ -7,6 +7,7 @@ reads them.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -64,7 +65,9 @@ class TrainingConfig:
         0.1, doc="Share of the files for the test where the data does not say.", group=DATA, above=0, most=0.4
     )
     limit: int | None = _knob(None, doc="Train on the first pictures only, to try things out.", group=DATA, least=1)
-    architecture: str = _knob(doc="The network.")
+    architecture: str = _knob(
+        doc="The network: sequential, accurate, wide, residual, separable, multi_output, siamese or transfer."
+    )
     backbone: str | None = _knob(None, doc="Of the architecture transfer: which of keras.applications.")
     weights: str | None = _knob(None, doc="Of transfer: what the backbone begins with, a file, imagenet or none.")
     fine_tune: int = _knob(0, doc="Of transfer: how many of the backbone's last layers are trained too.", least=0)
@@ -137,31 +140,26 @@ class TrainingConfig:
                 _check_limits(knob.name, value, knob.metadata["limits"])
 
 
-def of_values(values: dict[str, Any], source: str) -> dict[str, Any]:
-    """The values as they are, where all are fields. Raises ConfigInvalid, which names those that are not."""
-    known = [knob.name for knob in dataclasses.fields(TrainingConfig)]
-    for name in values:
-        if name not in known:
-            raise ConfigInvalid(f"{source} sets {name!r}, which is no setting; the settings are {', '.join(known)}")
-    return values
+def check_values(values: Mapping[str, Any], source: str) -> None:
+    """Raises ConfigInvalid for a value that is of no field or of another type than its field."""
+    hints = get_type_hints(TrainingConfig)
+    for name, value in values.items():
+        if name not in hints:
+            raise ConfigInvalid(f"{source} sets {name!r}, which is no setting; the settings are {', '.join(hints)}")
+        _check_type(name, value, hints[name])
 
 
 def _check_type(name: str, value: object, hint: Any) -> None:
     kinds = get_args(hint) if get_origin(hint) in {UnionType, Union} else (hint,)
     if get_origin(hint) is Literal:
-        if value not in kinds_of(hint) or isinstance(value, bool):
-            raise ConfigInvalid(f"{name} is {value!r}; choose from {', '.join(map(str, kinds_of(hint)))}")
+        if value not in get_args(hint) or isinstance(value, bool):
+            raise ConfigInvalid(f"{name} is {value!r}; choose from {', '.join(map(str, get_args(hint)))}")
         return
     # A whole number is a float too; True is an int to Python, but not to whoever wrote it.
     fits = type(value) in kinds or (type(value) is int and float in kinds)
     if not fits:
         wanted = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
         raise ConfigInvalid(f"{name} is {value!r}, but it must be of type {wanted}")
-
-
-def kinds_of(hint: Any) -> tuple[Any, ...]:
-    """The choices of a Literal."""
-    return get_args(hint)
 
 
 def _check_limits(name: str, value: float, limits: dict[str, float | None]) -> None:

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from training.config import TrainingConfig, of_values
+from training.config import TrainingConfig, check_values
 from training.errors import ConfigInvalid
 
 PRESET = "preset"
@@ -28,7 +28,7 @@ def read(path: Path) -> TrainingConfig | dict[str, Any]:
         raise ConfigInvalid(f"--config {path} can't be read: {error.strerror}") from error
     except ValueError as error:
         raise ConfigInvalid(f"--config {path} is not TOML: {error}") from error
-    of_values({name: value for name, value in values.items() if name != PRESET}, f"--config {path}")
+    check_values({name: value for name, value in values.items() if name != PRESET}, f"--config {path}")
     return values
 
 

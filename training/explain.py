@@ -4,7 +4,8 @@ Zhou et al., "Learning deep features for discriminative localization" (2016). Wh
 global average of the feature map, the sum over places and the sum over channels can change places: the map is a 1x1
 convolution with the Dense layer's own weights, and its mean over all places is the logit without the bias. It equals
 Grad-CAM there, but for the rectifier and a factor of the places' number, and needs no gradient, so ONNX can hold it.
-Called by `training.publish`; the map's names are the manifest's.
+`training.train` checks at its beginning that there are maps, `training.publish` makes them; the map's names are the
+manifest's.
 """
 
 from collections.abc import Sequence
@@ -38,6 +39,13 @@ def explaining(model: keras.Model, heads: Sequence[HeadSpec]) -> keras.Model:
     return keras.Model(model.input, maps)
 
 
+def check(model: keras.Model, heads: Sequence[HeadSpec]) -> None:
+    """Raises ConfigInvalid where `explaining` would. Makes no weights, so it may be asked on any device."""
+    outputs = named(model, model.output)
+    for head in heads:
+        _parts(outputs[head.output], head.name)
+
+
 def declared(heads: Sequence[Head], signature: Signature) -> tuple[Head, ...]:
     """The manifest's heads, each with its map where the signature has one."""
     names = {spec.name for spec in signature.explanations}
@@ -48,6 +56,16 @@ def declared(heads: Sequence[Head], signature: Signature) -> tuple[Head, ...]:
 
 
 def _map(output: keras.KerasTensor, head: str) -> keras.KerasTensor:
+    dense, features = _parts(output, head)
+    convolution = keras.layers.Conv2D(dense.units, 1, use_bias=False, dtype="float32", name=map_name(head))
+    activation_map = convolution(features)
+    kernel, *_ = dense.get_weights()
+    convolution.set_weights([kernel[None, None]])
+    return activation_map
+
+
+def _parts(output: keras.KerasTensor, head: str) -> tuple[keras.layers.Dense, keras.KerasTensor]:
+    """The Dense layer that gives the logits, and the feature map on whose average it stands."""
     dense, pooled = _below(output, _ABOVE_LOGITS)
     if not isinstance(dense, keras.layers.Dense):
         raise _impossible(head, f"its output comes from {_text(dense)}")
@@ -55,11 +73,7 @@ def _map(output: keras.KerasTensor, head: str) -> keras.KerasTensor:
     averages = isinstance(pooling, keras.layers.GlobalAveragePooling2D)
     if not averages or pooling.keepdims or pooling.data_format != "channels_last":
         raise _impossible(head, f"its Dense layer stands on {_text(pooling)}")
-    convolution = keras.layers.Conv2D(dense.units, 1, use_bias=False, dtype="float32", name=map_name(head))
-    activation_map = convolution(features)
-    kernel, *_ = dense.get_weights()
-    convolution.set_weights([kernel[None, None]])
-    return activation_map
+    return dense, features
 
 
 def _pooling(tensor: keras.KerasTensor) -> tuple[Any, keras.KerasTensor]:

@@ -28,7 +28,7 @@ from training.report.record import FOLDER as REPORT
 from training.report.record import write_record
 from training.statistics import statistics
 from training.tasks import FIXED_SEED, HeadSpec, Task
-from training.train import Logging, Trained, train, untrained
+from training.train import Logging, Trained, train
 from training.variants import Gate, int8_variant
 
 
@@ -45,11 +45,10 @@ def train_and_publish(
     and PublishError (for a repository that can't be written) before any training, TrainingDiverged, RunUnusable,
     ExportUnfaithful.
     """
+    dataset = dataset.limited(config.limit)
     task = architectures.task_of(config.architecture, dataset)
-    if config.explain:  # an hour of training must not end in a refusal
-        explain.explaining(untrained(config, dataset, task), task.heads)
     with staging(repository, config.name) as folder:
-        say(f"training {config.architecture} on {len(dataset.limited(config.limit).train):,} pictures")
+        say(f"training {config.architecture} on {len(dataset.train):,} pictures")
         trained = train(config, dataset, logging)
         say(f"measuring how sure the answers to {len(dataset.validation):,} validation pictures may be")
         confidences = settle(
@@ -98,7 +97,7 @@ def train_and_publish(
             variants=variants,
             golden=golden,
             provenance=provenance(config, dataset.digest),
-            statistics=statistics(dataset.limited(config.limit).train, task, evaluations),
+            statistics=statistics(dataset.train, task, evaluations),
             metrics=_metrics(trained, evaluations, confidences),
         )
         say("drawing the report")

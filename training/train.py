@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from training import architectures
+from training import architectures, explain
 from training.config import TrainingConfig
 from training.datasets import Dataset
 from training.errors import RunUnusable, TrainingDiverged
@@ -25,11 +25,9 @@ from training.fitting.cluster import share
 from training.fitting.devices import Devices, agree, devices, synchronise
 from training.fitting.progress import Display
 from training.fitting.rates import learning_rates
-from training.fitting.runs import Position, Run
+from training.fitting.runs import CHECKPOINT_SECONDS, Position, Run
 from training.fitting.steps import Learner, TakeSteps, Tensors, judge, runner
 from training.tasks import FIXED_SEED, Task
-
-CHECKPOINT_SECONDS = 60.0
 
 Values = list[NDArray[np.generic]]
 
@@ -89,7 +87,7 @@ def train(config: TrainingConfig, dataset: Dataset, logging: Logging | None = No
     """Builds the configured architecture and fits it, telling a line an epoch.
 
     Raises TrainingDiverged where the loss became NaN or infinite, RunUnusable for a run folder from which it can't go
-    on, ConfigInvalid for an architecture or devices that are not there.
+    on, ConfigInvalid for an architecture, devices or class-activation maps that are not there.
     """
     began = time.monotonic()
     fit = _begin(config, dataset.limited(config.limit), logging or Logging())
@@ -118,6 +116,8 @@ def _begin(config: TrainingConfig, dataset: Dataset, logging: Logging) -> _Fit:
     machine = devices(config.distribute, feed.batch_size)
     with machine.strategy.scope():
         learner = _learner(config, dataset, task)
+    if config.explain:  # an hour of training must not end in a refusal
+        explain.check(learner.model, task.heads)
     if machine.replicas > 1:
         synchronise(learner.model)
     return _Fit(config, dataset, task, feed, machine, learner, logging)

@@ -1,5 +1,6 @@
 """How versions come in: as a whole, each under a number of its own, or not at all."""
 
+import errno
 import hashlib
 import os
 import signal
@@ -221,3 +222,17 @@ def test_a_staged_link_is_refused(tmp_path):
         with pytest.raises(PublishError, match=r"more is staged as a link, .*; stage a copy"):
             publish(folder, manifest(), tmp_path / "models", "fruit")
     assert (tmp_path / "weights").read_bytes() == b"elsewhere"
+
+
+def test_a_disk_that_is_full_while_a_version_is_built_is_said(tmp_path):
+    def build(*error):
+        with staging(tmp_path, "fruit") as folder:
+            stage(folder)
+            raise OSError(*error)
+
+    full = errno.ENOSPC, os.strerror(errno.ENOSPC)
+    with pytest.raises(PublishError, match=r"model 'fruit' can't be published to .*: No space left on device; nothing"):
+        build(*full, str(tmp_path / "file"))
+    with pytest.raises(PublishError, match=r": /elsewhere/a\.png: No such file or directory; nothing of it is visible"):
+        build(errno.ENOENT, os.strerror(errno.ENOENT), "/elsewhere/a.png")
+    assert list(tmp_path.iterdir()) == []

@@ -36,6 +36,19 @@ def test_files_get_the_name_of_their_folder(tmp_path):
     assert _config(None, None, None, {"data": "/x.csv", "name": "mine"}).name == "mine"
 
 
+def test_paths_hold_from_another_folder_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.h5").write_bytes(b"")
+    config = _config(None, None, None, {"data": "flowers", "weights": "own.h5"})
+    assert (config.data, config.weights) == (str(tmp_path / "flowers"), str(tmp_path / "own.h5"))
+    (tmp_path / "config.py").write_text(
+        "from dataclasses import replace\nfrom training.presets import preset\n"
+        "config = replace(preset('files'), data='flowers', weights='none')\n"
+    )
+    config = _config(None, None, tmp_path / "config.py", {})
+    assert (config.data, config.weights) == (str(tmp_path / "flowers"), "none")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
@@ -48,6 +61,8 @@ def test_files_get_the_name_of_their_folder(tmp_path):
         ("a.toml", 'dataset = "fashion_mnist"\nchannels = 2', "channels is 2; choose from 1, 3"),
         ("a.toml", 'dataset = "fashion_mnist"\npreset = "best"', "there is no preset 'best'"),
         ("a.toml", 'preset = "quick"', "nothing to train on"),
+        ("a.toml", "dataset = 3", "dataset is 3, but it must be of type str"),
+        ("a.toml", "data = 3", "data is 3, but it must be of type str or nothing"),
         ("a.py", "config = 3", "must set `config` to a training.config.TrainingConfig"),
         ("a.py", "1 / 0", "failed: ZeroDivisionError"),
         ("a.py", "def", "failed: SyntaxError"),

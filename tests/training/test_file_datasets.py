@@ -231,3 +231,21 @@ def test_a_source_that_is_none_is_said(tmp_path, name, problem):
 def test_files_need_a_folder():
     with pytest.raises(ConfigInvalid, match="--data"):
         load("files")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\udce9t\udce9", "tab\t"])
+def test_a_class_that_cant_be_a_line_of_text_is_said_at_once(tmp_path, cache, name):
+    for label in ("good", name):
+        photos.noise(tmp_path / label / "0.png", seed=len(label))
+    with pytest.raises(DatasetCorrupt, match="a label is one line of UTF-8") as caught:
+        read(tmp_path, cache)
+    assert str(caught.value).isprintable()
+
+
+def test_a_bad_file_whose_name_is_not_utf_8_is_named(tmp_path, cache):
+    photos.make(tmp_path / "shapes", bad=False)
+    (tmp_path / "shapes" / "rows" / "\udcff.jpg").write_bytes(b"no picture")
+    _, said = read(tmp_path / "shapes", cache)
+    (skipped,) = (one for one in said if one.startswith("skipped"))
+    assert "rows/\\xff.jpg: " in skipped
+    assert skipped.isprintable()

@@ -5,7 +5,7 @@ import shapes
 import tensorflow as tf
 
 from training.datasets import Dataset, Split
-from training.errors import TrainingDiverged
+from training.errors import ConfigInvalid, TrainingDiverged
 from training.fitting.runs import open_run
 from training.train import Logging, train
 
@@ -138,3 +138,14 @@ def test_tensorboard_gets_a_curve_of_every_figure(tmp_path, dataset):
     for name, values in trained.history.items():
         assert [step for step, _ in found[name]] == [1, 2]
         assert [value for _, value in found[name]] == pytest.approx(values)
+
+
+def test_a_tensorboard_folder_that_cant_be_written_is_one_sentence(tmp_path, dataset):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigInvalid, match=r"^--tensorboard .*file/events can't be written: Not a directory; choose"):
+        train(shapes.config(epochs=1, limit=64), dataset, Logging(tensorboard=tmp_path / "file" / "events"))
+
+
+def test_maps_that_are_not_possible_are_refused_in_every_process_that_trains(dataset):
+    with pytest.raises(ConfigInvalid, match="--explain: head 'class' has no class-activation map"):
+        train(shapes.config(explain=True), dataset)

@@ -54,8 +54,8 @@ def data(fashion_mnist):
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, arguments, sentence):
-    finished = convoy_train(*arguments, "--repository", str(tmp_path))
-    assert finished.returncode == 2
+    finished = in_process(*arguments, "--repository", str(tmp_path))
+    assert finished.exit_code == 2
     assert finished.stderr.startswith(f"convoy train: {sentence}")
     assert finished.stderr.count("\n") == 1
     assert (finished.stdout, list(tmp_path.iterdir())) == ("", [])
@@ -64,6 +64,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, arguments, sentence
 def test_the_environment_names_the_folder_too(tmp_path):
     finished = convoy_train("fashion_mnist", "--repository", str(tmp_path), CONVOY_DATA="/nowhere")
     assert "tried /nowhere (no such folder)" in finished.stderr
+    assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (2, "", 1)
 
 
 def test_a_repository_that_is_a_file_is_said_before_training(tmp_path, data):

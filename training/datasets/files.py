@@ -5,6 +5,7 @@ memory-mapped file, so a dataset may be larger than memory. Called through `trai
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,8 +99,13 @@ def _with_digests(
     return unread, [replace(one, digest=digest) for one, digest in found if isinstance(digest, str)]
 
 
+def _shown(path: Path) -> str:
+    """The path as text that can be printed, whatever bytes its name has."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def _report(bad: Mapping[Path, str], options: FileOptions, say: Callable[[str], None]) -> None:
-    for path, reason in sorted(bad.items())[:_NAMED]:
+    for path, reason in sorted((_shown(path), reason) for path, reason in bad.items())[:_NAMED]:
         if options.bad_pictures == "fail":
             raise DatasetCorrupt(
                 f"{path}: {reason}; mend or remove it, or let bad pictures be passed over by --bad-pictures skip"

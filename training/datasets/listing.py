@@ -5,6 +5,7 @@ another split, and a copy of a picture is always on the same side as the origina
 `files`.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ SPLIT_NAMES: dict[str, SplitName] = {
 }
 _HASH_DIGITS = 16
 _LEAST_CLASSES = 2
+# Control characters, ends of lines and paragraphs, and what stands for bytes that are not UTF-8.
+_NOT_IN_LABELS = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,19 @@ class Listed:
 
 
 def class_names(listing: Sequence[Listed], source: Path) -> tuple[str, ...]:
-    """The labels in alphabetical order. Raises DatasetCorrupt where there are fewer than two."""
+    """The labels in alphabetical order.
+
+    Raises DatasetCorrupt where there are fewer than two, or where one can't stand on a line of its own.
+    """
     names = sorted({picture.label for picture in listing})
     if len(names) < _LEAST_CLASSES:
         there = f"only the class {names[0]!r}" if names else "no picture"
         raise DatasetCorrupt(f"{source} has {there}, but a classifier needs pictures of at least two classes")
+    for name in names:
+        if any(unicodedata.category(character) in _NOT_IN_LABELS for character in name):
+            raise DatasetCorrupt(
+                f"{source} has the class {name!r}; a label is one line of UTF-8 without control characters; rename it"
+            )
     return tuple(names)
 
 

@@ -12,6 +12,7 @@ from typing import Self
 import tensorflow as tf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from training.errors import ConfigInvalid
 from training.fitting.batches import Feed
 
 _DATA_CLASS_SCALAR = 1  # of TensorFlow's summary.proto
@@ -21,10 +22,10 @@ class Display:
     """Tells how a run goes. A context manager: the bar is taken away at its end, whatever ends it."""
 
     def __init__(self, epochs: int, feed: Feed, tensorboard: Path | None) -> None:
-        """`tensorboard` is the folder for its event files."""
+        """`tensorboard` is the folder for its event files. Raises ConfigInvalid where it can't be written."""
         self._epochs = epochs
         self._feed = feed
-        self._writer = tf.summary.create_file_writer(str(tensorboard)) if tensorboard else None
+        self._writer = _writer(tensorboard) if tensorboard else None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -71,6 +72,15 @@ class Display:
                 for name, value in {**figures, "learning_rate": rate}.items():
                     tf.summary.write(name, tf.constant(value, tf.float32), metadata=_scalar())
             self._writer.flush()
+
+
+def _writer(folder: Path) -> tf.summary.SummaryWriter:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tf.summary.create_file_writer(str(folder))
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise ConfigInvalid(f"--tensorboard {folder} can't be written: {reason}; choose another folder") from error
 
 
 def _scalar() -> tf.compat.v1.SummaryMetadata:

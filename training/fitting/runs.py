@@ -31,6 +31,8 @@ from training.fitting.cluster import share
 
 Arrays = Sequence[NDArray[np.generic]]
 
+CHECKPOINT_SECONDS = 60.0  # between two checkpoints within an epoch, unless told
+
 _RUN, _CHECKPOINT, _HISTORY, _PUBLISHED = "run.json", "checkpoint.npz", "history.csv", "published"
 _POSITION = "position"
 

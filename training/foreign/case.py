@@ -23,7 +23,7 @@ class Case:
 
     def refusal(self, problem: str, option: str = "") -> ChoiceContradicted:
         """The error that says what the file is and, with an option's name, that this option contradicts it."""
-        remedy = f"; leave {option} away or correct it" if option else ""
+        remedy = f"; leave out {option} or correct it" if option else ""
         return ChoiceContradicted(f"{self.original.path}: {problem}{remedy}")
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle import digests
-from bundle.errors import PublishError
 from bundle.manifest import (
     SCHEMA_VERSION,
     Golden,
@@ -74,10 +73,10 @@ def publish_foreign(
     say("asking the original about the golden pictures")
     samples = _samples(original, contract, golden)
     tolerance = samples.usual_tolerance if tolerance is None else tolerance
-    with _full_disks_named(repository, name), staging(repository, name) as folder:
+    with staging(repository, name) as folder:
         say("exporting")
         written = original.write(contract, folder)
-        say(f"comparing {' and '.join(written.formats)} with the original, each in a process of its own")
+        say(f"comparing {' and '.join(written.formats)} with the original, in processes of their own")
         with _fixed_batches_named(original):
             proofs = _prove(folder, samples, written.formats, tolerance)
         labelled = () if golden is None else golden.labelled
@@ -98,18 +97,6 @@ def publish_foreign(
         bundle = publish(folder, manifest, repository, name)
     notes = (*original.notes, *written.left_out, *_doubts(contract, samples, tolerance))
     return Published(bundle, proofs, notes, accuracy, len(labelled))
-
-
-@contextmanager
-def _full_disks_named(repository: Path, name: str) -> Iterator[None]:
-    """What the filesystem refuses while a version is built, as the sentence of `bundle.store`."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise PublishError(
-            f"model {name!r} can't be published to {repository}: {reason}; nothing of it is visible"
-        ) from error
 
 
 @contextmanager

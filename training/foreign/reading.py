@@ -37,7 +37,7 @@ def read(path: Path, custom: Sequence[str] = ()) -> Original:
     """The model at the path; `custom` names classes of the user's own, for Keras. Raises ModelUnreadable."""
     check_path(path)
     if custom and path.suffix not in _KERAS:
-        raise ConfigInvalid(f"--custom is for Keras files, and {path} is none; leave it away")
+        raise ConfigInvalid(f"--custom is for Keras files, and {path} is none; leave it out")
     if path.is_dir():
         from training.foreign import saved_model
 

@@ -15,18 +15,26 @@ SAME_HEAD = "same"
 LABELS = ("different", "same")
 
 
-def task(dataset: Dataset) -> Task:  # noqa: ARG001 - whatever the classes are
-    """As many pairs as the split has pictures, in the order of the left ones."""
+def task(dataset: Dataset) -> Task:
+    """As many pairs as the split has pictures, in the order of the left ones.
+
+    Raises ConfigInvalid where a split has pictures of one class only, of which there are no pairs of different ones.
+    """
+    splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    for name, split in splits.items():
+        if (split.labels == split.labels[0]).all():
+            only = dataset.class_names[split.labels[0]]
+            raise ConfigInvalid(
+                f"the {name} pictures of {dataset.name!r} are all of one class, {only!r}, "
+                "but pairs of different classes are needed; add pictures of another"
+            )
     return Task((LEFT, RIGHT), (HeadSpec(SAME_HEAD, LABELS),), _examples)
 
 
 def _examples(split: Split, seed: int) -> Examples:
-    """Raises ConfigInvalid for pictures of one class only, which have no pair of different ones."""
     labels, count = split.labels, len(split)
     by_class = np.argsort(labels, kind="stable")
     _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(sizes) == 1:
-        raise ConfigInvalid("the pictures are all of one class, but pairs of different classes are needed; bring two")
     starts = np.cumsum(sizes) - sizes
     size, start = sizes[classes], starts[classes]  # of each picture's class within by_class
     position = np.empty(count, np.int64)

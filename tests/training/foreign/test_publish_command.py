@@ -44,7 +44,7 @@ def folder_of(place, count, suffix=".png"):
         (["--size", "8"], "--size 8 is not a size; give HEIGHTxWIDTH"),
         (["--head", "A"], "--head A is not possible"),
         (["--golden", "nowhere"], "--golden nowhere: there is no such folder"),
-        (["--size", "9x9"], "{model}: it takes pictures of 8x10, not 9x9; leave --size away or correct it"),
+        (["--size", "9x9"], "{model}: it takes pictures of 8x10, not 9x9; leave out --size or correct it"),
         (["--activation", "sigmoid"], "{model}: output 'output' ends with Softmax, which contradicts sigmoid"),
         (["--custom", "module:Name"], "--custom is for Keras files"),
         (["--name", "a/b"], "model name 'a/b' is not possible"),
