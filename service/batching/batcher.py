@@ -26,6 +26,8 @@ from service.telemetry.metrics import VersionMetrics
 TIMEOUT_SECONDS: Final = 30.0
 # A refused caller is never told to come back at once: what it was refused for takes a while to go away.
 LEAST_RETRY_SECONDS: Final = 0.1
+# Of the time a call has left when it comes. Estimates are means: of the calls that only just fit, half would be late.
+HEADROOM: Final = 0.25
 _UNLOADED = "the model was unloaded before this call's turn; try again"
 
 
@@ -50,6 +52,7 @@ class Batcher:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._waiting = Waiting(max_batch_size, mixed=any(None in spec.shape[1:] for spec in signature.inputs))
+        self._coming = {Priority.INTERACTIVE: 0, Priority.BATCH: 0}
         self._refusal = ""
         self._stopped = False
         self._dispatching = False
@@ -125,22 +128,44 @@ class Batcher:
         """The entry's caller, who is done waiting, left."""
         self._waiting.leave(entry)
 
+    def expect(self, count: int, priority: Priority) -> None:
+        """So many more rows are on their way here and not submitted yet; fewer, where `count` is negative."""
+        self._coming[priority] += count
+
+    def check_at_door(self, count: int, deadline: float, priority: Priority, decoding: float | None = None) -> None:
+        """As `check_deadline`, for a call that comes now: its time must do with `HEADROOM`.
+
+        `decoding` is for pictures: the estimated seconds until they are rows, 0 where that can begin at once. They
+        stand behind the rows that are on their way already; None is for rows, which don't.
+        """
+        if deadline == math.inf:
+            return
+        ahead = self._waiting.ahead(priority)
+        if decoding is not None:
+            ahead += self._coming[Priority.INTERACTIVE]
+            ahead += self._coming[Priority.BATCH] if priority is Priority.BATCH else 0
+        self._check(count, deadline, ahead, decoding or 0.0, HEADROOM)
+
     def check_deadline(self, count: int, deadline: float, priority: Priority) -> None:
         """Raises CannotMeetDeadline where `count` rows that come now would, at the estimate, not be back in time.
 
         What can begin at once is never refused: it is what the estimate learns from.
         """
-        if deadline == math.inf:
-            return
+        if deadline != math.inf:
+            self._check(count, deadline, self._waiting.ahead(priority))
+
+    def _check(self, count: int, deadline: float, ahead: int, decoding: float = 0.0, headroom: float = 0.0) -> None:
         now = time.monotonic()
-        ahead = self._waiting.ahead(priority)
+        left = (1 - headroom) * (deadline - now)
         # Nearly all calls have time enough for every batch to take the longest there is; only the others are reckoned.
-        if deadline - now > (2 + (ahead + count) / self.max_batch_size) * self.estimate.longest:
+        if left > decoding + (2 + (ahead + count) / self.max_batch_size) * self.estimate.longest:
             return
-        if not self.estimate.known or (self._instances.idle and not ahead):
-            return
-        wait, run = self._seconds(ahead, count, now)
-        if 0 < deadline - now < wait + run:
+        wait, run = 0.0, 0.0
+        if self.estimate.known and (ahead or not self._instances.idle):
+            wait, run = self._seconds(ahead, count, now)
+        if decoding:  # what is ahead is run meanwhile, but then an instance is seldom idle at once
+            wait = max(wait, decoding + run)
+        if 0 < left < wait + run:
             raise CannotMeetDeadline(deadline - now, wait, run, max(wait, LEAST_RETRY_SECONDS))
 
     def retry_after(self) -> float:

@@ -6,7 +6,10 @@ without a task of their own. Called by every servicer and transport in `service.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -14,10 +17,12 @@ import numpy as np
 from bundle.manifest import Head
 from bundle.postprocessing import abstained, top_k
 from bundle.preprocessing import Limits
+from service.batching.batcher import Batcher
 from service.batching.entries import Entry, Priority, Ran
+from service.errors import DeadlinePassed
 from service.inference.checks import by_name, check_explain, check_input, checked_count, checked_top_k
 from service.inference.decoders import Decoders
-from service.inference.decoding import Part, split
+from service.inference.decoding import Part, encoded_bytes, split
 from service.inference.values import Answer, HeadAnswer, Images, Reply, Request
 from service.models.ranked import indices_of, maps_of, scores_of
 from service.models.registry import Registry
@@ -34,7 +39,7 @@ class Call:
     It is the batcher's waiter for the rows of a tensor; `cancel` is for a caller that leaves.
     """
 
-    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "entry", "task")
+    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "decoding", "entry", "task")
 
     def __init__(self, version: ModelVersion, servable: Servable, count: int, k: int, reply: Reply) -> None:
         self._version: ModelVersion | None = version
@@ -43,6 +48,7 @@ class Call:
         self._k = k
         self._reply = reply
         self.task: asyncio.Task[None] | None = None
+        self.decoding: Sequence[asyncio.Future[Part]] = ()
         self.entry: Entry | None = None
 
     def done(self) -> bool:
@@ -74,6 +80,8 @@ class Call:
         entry = self.entry
         if self._end() and entry is not None:
             self._servable.batcher.leave(entry)
+        for part in self.decoding:  # the task may not have come to wait for them
+            part.cancel()
         if self.task is not None:
             self.task.cancel()
 
@@ -122,49 +130,75 @@ class DataPlane:
                 check_input(spec, inputs[spec.name], servable)
             if request.explain:
                 check_explain(servable)
-            servable.batcher.check_deadline(count, request.deadline, request.priority)
+            tensors = {name: values for name, values in inputs.items() if isinstance(values, np.ndarray)}
+            parts: Sequence[range] = ()
+            if len(tensors) < len(inputs):
+                parts = self._admitted(servable, inputs, count, request)
+            else:
+                servable.batcher.check_at_door(count, request.deadline, request.priority)
             servable.admit(count, request.priority)
         except BaseException:
             version.release()
             raise
         call = Call(version, servable, count, k, reply)
-        tensors = {name: values for name, values in inputs.items() if isinstance(values, np.ndarray)}
-        if len(tensors) == len(inputs):
+        if parts:
+            call.decoding = self._decode(call, servable, inputs, parts, request)
+            call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, request))
+        else:
             call.entry = servable.batcher.submit(
                 tensors, request.deadline, call, request.priority, explain=request.explain
             )
-        else:
-            call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, inputs, count, request))
         return call
 
     def close(self) -> None:
         """Ends the decoding threads."""
         self._decoders.close()
 
-    async def _classify(
-        self, call: Call, servable: Servable, inputs: Mapping[str, Images | Array], count: int, request: Request
-    ) -> None:
-        """Decodes and runs the call's parts side by side."""
+    def _admitted(
+        self, servable: Servable, inputs: Mapping[str, Images | Array], count: int, request: Request
+    ) -> list[range]:
+        """The parts in which to decode a call's pictures. Raises CannotMeetDeadline where it's no use to begin."""
+        size = encoded_bytes(inputs, range(count))
+        parts = split(count, size, self._threads, servable.batcher.max_batch_size)
+        if request.deadline != math.inf:
+            decoding = self._decoders.seconds(request.priority, size, len(parts))
+            servable.batcher.check_at_door(count, request.deadline, request.priority, decoding)
+        return parts
+
+    def _decode(
+        self,
+        call: Call,
+        servable: Servable,
+        inputs: Mapping[str, Images | Array],
+        parts: Sequence[range],
+        request: Request,
+    ) -> list[asyncio.Future[Part]]:
+        """Puts the parts into their line now, so that the next call is reckoned behind them."""
         line = call if request.priority is Priority.INTERACTIVE else Priority.BATCH
-        encoded = sum(sum(map(len, values)) for values in inputs.values() if not isinstance(values, np.ndarray))
-        numbers = split(count, encoded, self._threads, servable.batcher.max_batch_size)
+        specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
+        decoding = []
+        for numbers in parts:
+            count = len(numbers)
+            check = partial(_check_turn, servable.batcher, count, request)
+            part = self._decoders.decode(line, inputs, specs, numbers, check)
+            servable.batcher.expect(count, request.priority)
+            part.add_done_callback(partial(_arrived, servable.batcher, count, request.priority))
+            decoding.append(part)
+        return decoding
+
+    async def _classify(self, call: Call, servable: Servable, request: Request) -> None:
+        """Runs the call's parts side by side, each when it is decoded."""
         try:
-            done = await _all(self._run_part(line, servable, inputs, part, request) for part in numbers)
+            done = await _all(self._run_part(part, servable, request) for part in call.decoding)
         except Exception as error:
             call.set_exception(error)
         else:
             call.answer([part for part, _ in done], [ran for _, ran in done if ran is not None])
 
     async def _run_part(
-        self,
-        line: object,
-        servable: Servable,
-        inputs: Mapping[str, Images | Array],
-        numbers: range,
-        request: Request,
+        self, decoding: asyncio.Future[Part], servable: Servable, request: Request
     ) -> tuple[Part, Ran | None]:
-        specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
-        part = await self._decoders.decode(line, inputs, specs, numbers)
+        part = await decoding
         servable.metrics.preprocess.observe(part.seconds)
         if not part.numbers:
             return part, None
@@ -187,6 +221,18 @@ class _Awaited:
     def failed(self, error: Exception) -> None:
         if not self.future.done():
             self.future.set_exception(error)
+
+
+def _check_turn(batcher: Batcher, count: int, request: Request) -> None:
+    """Asked when it's the turn of pictures to be decoded: raises where that would be for nothing."""
+    if request.deadline < time.monotonic():
+        raise DeadlinePassed("the deadline passed while the pictures waited to be decoded; nothing was executed")
+    batcher.check_deadline(count, request.deadline, request.priority)
+
+
+def _arrived(batcher: Batcher, count: int, priority: Priority, _part: asyncio.Future[Part]) -> None:
+    """Pictures are no longer on their way to the batcher: decoded, dropped, or their caller left."""
+    batcher.expect(-count, priority)
 
 
 async def _all(parts: Iterable[Coroutine[None, None, T]]) -> list[T]:

@@ -2,21 +2,24 @@
 
 Every call stands in a line of its own for its parts, and all calls of class batch in one; lines take turns, so a call
 of many pictures delays a call of one by a part, not by all of them. Small parts go to a thread in groups, because
-handing one over costs more than decoding it. The invariant: every part that was asked for is given back once, or its
-error is. Belongs to the event loop; owned by the data plane.
+handing one over costs more than decoding it. Whose caller left, or whom decoding can't help any more, is dropped when
+its turn comes. The invariant: every part that was asked for is given back once, or its error is. Belongs to the event
+loop; owned by the data plane.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from bundle.manifest import Preprocessing
 from bundle.preprocessing import Limits
 from service.batching.instance import tell
-from service.inference.decoding import Part, decode_part
+from service.inference.decoding import Part, decode_part, encoded_bytes
+from service.inference.pace import Pace
 from service.inference.values import Images
 from service.runtimes.base import Array
 
@@ -24,49 +27,76 @@ from service.runtimes.base import Array
 WORTH_BYTES = 16 << 10
 
 Inputs = Mapping[str, Images | Array]
+Check = Callable[[], None]
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A part to decode: these numbers of a call's pictures."""
+    """A part to decode: these numbers of a call's pictures, of `size` encoded bytes."""
 
     inputs: Inputs
     specs: Mapping[str, Preprocessing]
     numbers: range
+    size: int
+    check: Check
     came: float
     future: asyncio.Future[Part]
 
-    def size(self) -> int:
-        """The bytes of its encoded pictures."""
-        pictures = [values for name, values in self.inputs.items() if name in self.specs]
-        return sum(len(values[number]) for values in pictures for number in self.numbers)
-
 
 Done = tuple[_Job, Part | Exception]
+
+
+def _nothing() -> None:
+    pass
 
 
 class Decoders:
     """So many decoding threads, for pictures within `limits`."""
 
     def __init__(self, threads: int, limits: Limits) -> None:
+        self.pace = Pace()
+        self._threads = threads
         self._limits = limits
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="convoy-decode")
         # Twice as many groups as threads: each finds its next one there, without waiting for the event loop.
         self._places = 2 * threads
         self._lines: dict[object, deque[_Job]] = {}  # in the order of their turns
+        self._bytes_handed_out = 0
         self._handing_out = False
 
     def decode(
-        self, line: object, inputs: Inputs, specs: Mapping[str, Preprocessing], numbers: range
+        self,
+        line: object,
+        inputs: Inputs,
+        specs: Mapping[str, Preprocessing],
+        numbers: range,
+        check: Check = _nothing,
     ) -> asyncio.Future[Part]:
-        """The part with these numbers, in its turn; a future that is cancelled before is not decoded for."""
+        """The part with these numbers, in its turn; a future that is cancelled before is not decoded for.
+
+        `check` is asked when the turn comes: where it raises, nothing is decoded and the future gets the error.
+        """
         loop = asyncio.get_running_loop()
-        job = _Job(inputs, specs, numbers, time.monotonic(), loop.create_future())
+        size = encoded_bytes(inputs, numbers)
+        job = _Job(inputs, specs, numbers, size, check, time.monotonic(), loop.create_future())
         self._lines.setdefault(line, deque()).append(job)
         if self._places and not self._handing_out:
             self._handing_out = True
             loop.call_soon(self._hand_out)  # not before the whole burst is here
         return job.future
+
+    def seconds(self, line: object, size: int, parts: int) -> float:
+        """The estimated seconds until `size` encoded bytes that join the line now, in so many parts, are decoded.
+
+        0 where a thread has nothing to do: what can begin at once is what the estimate learns from.
+        """
+        if not self._lines and self._places > self._threads:
+            return 0.0
+        turns = len(self._lines.get(line, ())) + parts
+        ahead = self._bytes_handed_out
+        for jobs in self._lines.values():
+            ahead += sum(job.size for job in islice(jobs, turns) if not job.future.done())
+        return self.pace.seconds(ahead) / self._threads + self.pace.seconds(size) / min(parts, self._threads)
 
     def close(self) -> None:
         """Ends the threads; what waits for its turn is not decoded."""
@@ -89,14 +119,27 @@ class Decoders:
             job = jobs.popleft()
             if jobs:
                 self._lines[line] = jobs  # behind the others
-            if not job.future.done():
+            if self._worth(job):
                 group.append(job)
-                size += job.size()
+                size += job.size
+        self._bytes_handed_out += size
         return group
+
+    def _worth(self, job: _Job) -> bool:
+        """Whether somebody waits for it whom decoding can still help; else he is told."""
+        if job.future.done():
+            return False
+        try:
+            job.check()
+        except Exception as error:
+            job.future.set_exception(error)
+        return not job.future.done()
 
     def _work(self, group: Sequence[_Job]) -> None:
         """In a thread: nothing but the pictures is touched here."""
-        tell(group[0].future.get_loop(), self._finish, [(job, self._decode(job)) for job in group])
+        began = time.monotonic()
+        done = [(job, self._decode(job)) for job in group]
+        tell(group[0].future.get_loop(), self._finish, done, time.monotonic() - began)
 
     def _decode(self, job: _Job) -> Part | Exception:
         try:
@@ -104,8 +147,11 @@ class Decoders:
         except Exception as error:
             return error
 
-    def _finish(self, done: Sequence[Done]) -> None:
+    def _finish(self, done: Sequence[Done], seconds: float) -> None:
         """Gives the thread its next group first, then what it has decoded to those who asked."""
+        size = sum(job.size for job, _ in done)
+        self.pace.observe(size, seconds)
+        self._bytes_handed_out -= size
         self._places += 1
         self._hand_out()
         now = time.monotonic()

@@ -39,6 +39,12 @@ def split(count: int, total_bytes: int, threads: int, most: int) -> list[range]:
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
+def encoded_bytes(inputs: Mapping[str, Images | Array], numbers: range) -> int:
+    """The bytes of these pictures of every input that has pictures."""
+    pictures = [values for values in inputs.values() if not isinstance(values, np.ndarray)]
+    return sum(len(values[number]) for values in pictures for number in numbers)
+
+
 def decode_part(
     inputs: Mapping[str, Images | Array], specs: Mapping[str, Preprocessing], numbers: range, limits: Limits
 ) -> Part:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from servers import settings
 
 from bundle.manifest import (
     SCHEMA_VERSION,
@@ -17,9 +18,14 @@ from bundle.manifest import (
     TensorSpec,
     Variant,
 )
+from bundle.preprocessing import Limits
 from bundle.store import Bundle
 from service.batching.batcher import Batcher
+from service.inference.dataplane import DataPlane
+from service.models import repository as folder
+from service.models.loader import Loader
 from service.models.ranked import RankedRuntime
+from service.models.registry import Registry
 from service.models.version import ModelQuery, ModelVersion, Servable
 from service.runtimes.base import Array, Arrays, RuntimeInfo
 from service.telemetry.metrics import Metrics
@@ -87,3 +93,18 @@ async def photo_and_age() -> AsyncIterator[Servable]:
 @pytest.fixture
 def one_model(photo_and_age: Servable) -> OneModel:
     return OneModel(photo_and_age)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def plane(repository, metrics):
+    registry = Registry(Loader(settings(repository, max_batch_size=4), metrics), metrics, lambda: None)
+    await registry.reconcile(folder.scan(repository))
+    plane = DataPlane(registry, limits=Limits(max_side=100), max_images_per_call=100)
+    yield plane
+    plane.close()
+    await registry.close()

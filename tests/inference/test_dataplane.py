@@ -22,21 +22,6 @@ TINY = ModelQuery("tiny")
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
-async def plane(repository, metrics):
-    registry = Registry(Loader(settings(repository, max_batch_size=4), metrics), metrics, lambda: None)
-    await registry.reconcile(folder.scan(repository))
-    plane = DataPlane(registry, limits=Limits(max_side=100), max_images_per_call=100)
-    yield plane
-    plane.close()
-    await registry.close()
-
-
-@pytest.fixture
 def people(one_model):
     plane = DataPlane(one_model, limits=Limits(), max_images_per_call=100)
     yield plane
