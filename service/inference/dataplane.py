@@ -1,17 +1,19 @@
 """The data plane, free of any wire: a request's values in, an answer's values out.
 
 Leases the version, holds the request to its signature and the limits, takes a place for every picture, has pictures
-decoded and rows batched, and gives lease and places back exactly once, however the call ends. Tensors go through
-without a task of their own. Called by every servicer and transport in `service.api`. Belongs to the event loop.
+decoded and rows batched, and gives lease and places back exactly once, however the call ends. Only a call whose
+pictures are decoded in several parts has a task of its own. Called by every servicer and transport in `service.api`.
+Belongs to the event loop.
 """
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
-from bundle.manifest import Head
+from bundle.manifest import Head, Preprocessing
 from bundle.postprocessing import abstained, top_k
 from bundle.preprocessing import Limits
 from service.batching.entries import Entry, Priority, Ran
@@ -31,10 +33,11 @@ T = TypeVar("T")
 class Call:
     """One admitted call: a lease, a place for each of its pictures, and the reply that it owes.
 
-    It is the batcher's waiter for the rows of a tensor; `cancel` is for a caller that leaves.
+    It is the batcher's waiter for rows that go there together, `parts` where they were decoded from pictures; `cancel`
+    is for a caller that leaves.
     """
 
-    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "entry", "task")
+    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "entry", "parts", "task")
 
     def __init__(self, version: ModelVersion, servable: Servable, count: int, k: int, reply: Reply) -> None:
         self._version: ModelVersion | None = version
@@ -42,7 +45,8 @@ class Call:
         self._count = count
         self._k = k
         self._reply = reply
-        self.task: asyncio.Task[None] | None = None
+        self.parts: tuple[Part, ...] = ()
+        self.task: asyncio.Future[Any] | None = None
         self.entry: Entry | None = None
 
     def done(self) -> bool:
@@ -51,7 +55,7 @@ class Call:
 
     def set_result(self, ran: Ran, /) -> None:
         """Answers a call whose rows ran together."""
-        self.answer((), (ran,))
+        self.answer(self.parts, (ran,))
 
     def set_exception(self, error: Exception, /) -> None:
         """Ends the call with an error."""
@@ -134,22 +138,49 @@ class DataPlane:
                 tensors, request.deadline, call, request.priority, explain=request.explain
             )
         else:
-            call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, inputs, count, request))
+            self._decode(call, servable, inputs, count, request)
         return call
 
     def close(self) -> None:
         """Ends the decoding threads."""
         self._decoders.close()
 
-    async def _classify(
+    def _decode(
         self, call: Call, servable: Servable, inputs: Mapping[str, Images | Array], count: int, request: Request
     ) -> None:
-        """Decodes and runs the call's parts side by side."""
+        """Has the call's pictures decoded and run."""
         line = call if request.priority is Priority.INTERACTIVE else Priority.BATCH
         encoded = sum(sum(map(len, values)) for values in inputs.values() if not isinstance(values, np.ndarray))
         numbers = split(count, encoded, self._threads, servable.batcher.max_batch_size)
+        if len(numbers) == 1:
+            decoding = call.task = self._decoders.decode(line, inputs, _specs(servable), numbers[0])
+            decoding.add_done_callback(partial(self._decoded, call, servable, request))
+        else:
+            parts = (self._run_part(line, servable, inputs, part, request) for part in numbers)
+            call.task = asyncio.get_running_loop().create_task(self._run_parts(call, parts))
+
+    def _decoded(self, call: Call, servable: Servable, request: Request, decoding: asyncio.Future[Part]) -> None:
+        """Has the pictures of a call of one part run."""
+        if call.done():
+            return
         try:
-            done = await _all(self._run_part(line, servable, inputs, part, request) for part in numbers)
+            part = decoding.result()
+            servable.metrics.preprocess.observe(part.seconds)
+            call.parts = (part,)
+            if not part.numbers:
+                call.answer(call.parts, ())
+                return
+            servable.batcher.check_deadline(len(part.numbers), request.deadline, request.priority)
+            call.entry = servable.batcher.submit(
+                part.rows, request.deadline, call, request.priority, explain=request.explain
+            )
+        except Exception as error:
+            call.set_exception(error)
+
+    async def _run_parts(self, call: Call, parts: Iterable[Coroutine[None, None, tuple[Part, Ran | None]]]) -> None:
+        """Decodes and runs the call's parts side by side."""
+        try:
+            done = await _all(parts)
         except Exception as error:
             call.set_exception(error)
         else:
@@ -163,8 +194,7 @@ class DataPlane:
         numbers: range,
         request: Request,
     ) -> tuple[Part, Ran | None]:
-        specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
-        part = await self._decoders.decode(line, inputs, specs, numbers)
+        part = await self._decoders.decode(line, inputs, _specs(servable), numbers)
         servable.metrics.preprocess.observe(part.seconds)
         if not part.numbers:
             return part, None
@@ -189,14 +219,15 @@ class _Awaited:
             self.future.set_exception(error)
 
 
+def _specs(servable: Servable) -> dict[str, Preprocessing]:
+    return {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
+
+
 async def _all(parts: Iterable[Coroutine[None, None, T]]) -> list[T]:
     """Runs the parts side by side; the first that fails cancels the others and is raised."""
-    listed = list(parts)
-    if len(listed) == 1:
-        return [await listed[0]]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in listed]
+            tasks = [group.create_task(part) for part in parts]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
