@@ -36,10 +36,11 @@ T = TypeVar("T")
 class Call:
     """One admitted call: a lease, a place for each of its pictures, and the reply that it owes.
 
-    It is the batcher's waiter for the rows of a tensor; `cancel` is for a caller that leaves.
+    It is the batcher's waiter for rows that go there together, `parts` where they were decoded from pictures; `cancel`
+    is for a caller that leaves.
     """
 
-    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "decoding", "entry", "task")
+    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "decoding", "entry", "parts", "task")
 
     def __init__(self, version: ModelVersion, servable: Servable, count: int, k: int, reply: Reply) -> None:
         self._version: ModelVersion | None = version
@@ -49,6 +50,7 @@ class Call:
         self._reply = reply
         self.task: asyncio.Task[None] | None = None
         self.decoding: Sequence[asyncio.Future[Part]] = ()
+        self.parts: tuple[Part, ...] = ()
         self.entry: Entry | None = None
 
     def done(self) -> bool:
@@ -57,7 +59,7 @@ class Call:
 
     def set_result(self, ran: Ran, /) -> None:
         """Answers a call whose rows ran together."""
-        self.answer((), (ran,))
+        self.answer(self.parts, (ran,))
 
     def set_exception(self, error: Exception, /) -> None:
         """Ends the call with an error."""
@@ -80,7 +82,7 @@ class Call:
         entry = self.entry
         if self._end() and entry is not None:
             self._servable.batcher.leave(entry)
-        for part in self.decoding:  # the task may not have come to wait for them
+        for part in self.decoding:  # where there is a task, it may not have come to wait for them
             part.cancel()
         if self.task is not None:
             self.task.cancel()
@@ -143,7 +145,10 @@ class DataPlane:
         call = Call(version, servable, count, k, reply)
         if parts:
             call.decoding = self._decode(call, servable, inputs, parts, request)
-            call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, request))
+            if len(parts) == 1:
+                call.decoding[0].add_done_callback(partial(self._decoded, call, servable, request))
+            else:
+                call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, request))
         else:
             call.entry = servable.batcher.submit(
                 tensors, request.deadline, call, request.priority, explain=request.explain
@@ -185,6 +190,24 @@ class DataPlane:
             part.add_done_callback(partial(_arrived, servable.batcher, count, request.priority))
             decoding.append(part)
         return decoding
+
+    def _decoded(self, call: Call, servable: Servable, request: Request, decoding: asyncio.Future[Part]) -> None:
+        """Has the pictures of a call of one part run, without a task of its own."""
+        if call.done():
+            return
+        try:
+            part = decoding.result()
+            servable.metrics.preprocess.observe(part.seconds)
+            call.parts = (part,)
+            if not part.numbers:
+                call.answer(call.parts, ())
+                return
+            servable.batcher.check_deadline(len(part.numbers), request.deadline, request.priority)
+            call.entry = servable.batcher.submit(
+                part.rows, request.deadline, call, request.priority, explain=request.explain
+            )
+        except Exception as error:
+            call.set_exception(error)
 
     async def _classify(self, call: Call, servable: Servable, request: Request) -> None:
         """Runs the call's parts side by side, each when it is decoded."""

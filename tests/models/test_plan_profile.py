@@ -41,7 +41,7 @@ def test_every_plan_has_a_row_and_the_choice_is_one_of_them(bundle):
     table = list(profile(bundle, [SETUP], CPU, target=1.0, seconds=AMPLE))
     assert {(row.plan.instances, row.plan.max_batch_size) for row in table} == {(2, 1), (2, 4), (1, 1), (1, 4)}
     assert all(row.seconds > 0 and row.images_per_second > 0 and not row.refused for row in table)
-    assert choose(table, 1.0).plan in [row.plan for row in table]
+    assert choose(table, 1.0, 2).plan in [row.plan for row in table]
 
 
 def test_a_variant_that_does_not_reproduce_its_golden_samples_is_refused_and_never_timed(bundle):
@@ -50,7 +50,7 @@ def test_a_variant_that_does_not_reproduce_its_golden_samples_is_refused_and_nev
     refused = [row for row in table if row.refused]
     assert [(row.plan.variant, row.images_per_second) for row in refused] == [("wrong", 0), ("wrong", 0)]
     assert "does not reproduce its 4 golden samples" in refused[0].refused
-    assert choose(table, 1.0).plan.variant == "fp32"
+    assert choose(table, 1.0, 2).plan.variant == "fp32"
 
 
 def test_larger_batches_are_not_tried_past_the_target(bundle):
@@ -61,7 +61,7 @@ def test_larger_batches_are_not_tried_past_the_target(bundle):
 def test_without_time_nothing_is_measured_and_that_is_said(bundle):
     [row] = profile(bundle, [SETUP], CPU, target=1.0, seconds=0.0)
     assert row.refused == "there was no time left to measure it"
-    assert not choose([row, Measured(row.plan, 0.001, 1.0)], 1.0).complete
+    assert not choose([row, Measured(row.plan, 0.001, 1.0)], 1.0, 2).complete
 
 
 def test_all_instances_run_side_by_side():

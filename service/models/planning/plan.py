@@ -12,8 +12,9 @@ import numpy as np
 
 from service.runtimes.opening import Computed, Engine
 
-# What one tensor request costs the event loop, measured: one process hands over no more rows than this, whatever the
-# model could do, so what a plan gives beyond it is worth nothing and the cores are better left to the transport.
+# What one tensor request costs beside the model, measured at 32 in flight: all threads together, and of that the event
+# loop, which is one thread whatever the machine has.
+SERVER_SECONDS_PER_IMAGE: Final = 40e-6
 LOOP_SECONDS_PER_IMAGE: Final = 20e-6
 # Why a plan has no figures where the time ran out.
 NO_TIME: Final = "there was no time left to measure it"
@@ -64,10 +65,14 @@ class Measured:
         """The seconds that a picture must reckon with: it waits for the batch before it, then runs in its own."""
         return 2 * self.seconds
 
-    @property
-    def useful(self) -> float:
-        """Pictures a second that one event loop can really hand over."""
-        return min(self.images_per_second, 1 / LOOP_SECONDS_PER_IMAGE)
+    def served(self, cores: float) -> float:
+        """Pictures a second that a server on so many cores can give by it: it was measured without one.
+
+        The event loop hands over so many at most, and what the server does for a picture takes its share of the cores
+        that run the model. An instance too many costs a tiny model more than that, since it also halves the batches.
+        """
+        model = min(self.plan.cores, cores) / self.images_per_second
+        return min(self.images_per_second, 1 / LOOP_SECONDS_PER_IMAGE, cores / (SERVER_SECONDS_PER_IMAGE + model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +102,20 @@ class Choice:
         return bool(self.table) and not any(row.refused.startswith((NO_TIME, BROKE)) for row in self.table)
 
 
-def choose(table: Sequence[Measured], target: float) -> Choice | None:
-    """The plan with the most useful throughput whose p99 is within `target` seconds; None where nothing was measured.
+def choose(table: Sequence[Measured], target: float, cores: float) -> Choice | None:
+    """The plan by which a server on `cores` gives the most, with its p99 within `target` seconds.
 
-    Of nearly equal ones that with the fewest cores, then the fewest instances, then the fastest. Where none is within
-    the target it is the one with the lowest p99.
+    `cores` is infinite where the model does not run on them. None where nothing was measured. Of nearly equal ones that
+    with the fewest cores, then the fewest instances, then the fastest. Where none is within the target it is the one
+    with the lowest p99.
     """
     usable = [row for row in table if not row.refused]
     if not usable:
         return None
     within = [row for row in usable if row.p99 <= target]
     if within:
-        least = max(row.useful for row in within) * (1 - _NEAR)
-        near = [row for row in within if row.useful >= least]
+        least = max(row.served(cores) for row in within) * (1 - _NEAR)
+        near = [row for row in within if row.served(cores) >= least]
         best = min(near, key=lambda row: (row.plan.cores, row.plan.instances, -row.images_per_second))
         relation = f"the most of {len(within)} plans within"
     else:

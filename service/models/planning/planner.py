@@ -7,6 +7,7 @@ workers measures nothing. Called by `service.models.loader` and by `convoy plan`
 
 import asyncio
 import importlib.util
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -98,7 +99,8 @@ class Planner:
 
     def choose(self, task: Task, table: Sequence[Measured]) -> Choice:
         """The best plan of the table, or the usual one where none can be used."""
-        return choose(table, _target(task)) or Choice(task.usual, "no plan could be measured", tuple(table))
+        cores = usable_cores() if self.on_cpu else math.inf
+        return choose(table, _target(task), cores) or Choice(task.usual, "no plan could be measured", tuple(table))
 
     def without(self, task: Task, choice: Choice, reason: str) -> Choice:
         """The next best choice, since this one's plan could not be opened or proved."""
