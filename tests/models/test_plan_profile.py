@@ -95,7 +95,7 @@ async def test_an_engine_that_ends_the_profiler_costs_only_what_was_not_measured
     table = await ask(Question(str(bundle.path), (SETUP, fatal), "cpu", 1.0, AMPLE))
     assert [row.plan.engine for row in table if not row.refused] == ["onnx"] * 4
     assert [row.refused for row in table if row.refused] == ["the profiler broke: it ended with 3"]
-    assert not choose(table, 1.0).complete
+    assert not choose(table, 1.0, 2).complete
 
 
 async def test_a_profiler_that_breaks_is_told_in_its_last_words(tmp_path):
