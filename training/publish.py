@@ -73,7 +73,7 @@ def train_and_publish(
         golden = write_golden(trained.model, folder, dataset.test, task, preprocessing, explaining=explaining)
         variants = _variants(formats, evaluations[task.heads[0].name].accuracy, explain=config.explain)
         if config.int8 and "onnx" in formats:
-            say(f"quantising to int8 on {config.int8_pictures:,} training pictures")
+            say(f"quantising to int8 on {min(config.int8_pictures, len(dataset.train)):,} training pictures")
             variants += _unless_refused(
                 partial(
                     int8_variant,

@@ -1,6 +1,7 @@
 """The way of a call without the wire: decode, batch, run, best classes; bad pictures in place."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from servers import settings
 
 from bundle.preprocessing import Limits
 from service.errors import DeadlinePassed, RequestInvalid
+from service.inference import decoders
 from service.inference.dataplane import DataPlane
+from service.inference.decoding import decode_part
 from service.inference.values import Request
 from service.models import repository as folder
 from service.models.loader import Loader
@@ -112,14 +115,36 @@ async def test_a_deadline_that_has_passed_is_told_as_such_however_the_call_is_cu
     assert sample(metrics, "convoy_pending_images") == 0
 
 
-async def test_a_caller_that_leaves_gives_its_places_back(plane, metrics):
-    leaving = asyncio.ensure_future(plane.classify(Request(TINY, {"": pictures(100, size=90)})))
+@pytest.mark.parametrize("count", [1, 100])
+async def test_a_caller_that_leaves_gives_its_places_back_and_nothing_is_run_for_it(plane, metrics, count):
+    leaving = asyncio.ensure_future(plane.classify(Request(TINY, {"": pictures(count, size=90)})))
     await asyncio.sleep(0)
-    assert sample(metrics, "convoy_pending_images") == 100
+    assert sample(metrics, "convoy_pending_images") == count
     leaving.cancel()
     await asyncio.wait([leaving])
     assert leaving.cancelled()
     assert sample(metrics, "convoy_pending_images") == 0
+    await plane.classify(Request(TINY, {"": pictures(1)}))
+    assert sample(metrics, "convoy_batch_size_sum") == 1
+
+
+async def test_a_caller_that_leaves_while_its_picture_is_decoded_gives_its_place_back(plane, metrics, monkeypatch):
+    begun, may_end = threading.Event(), threading.Event()
+
+    def held(*arguments):
+        begun.set()
+        may_end.wait()
+        return decode_part(*arguments)
+
+    monkeypatch.setattr(decoders, "decode_part", held)
+    leaving = asyncio.ensure_future(plane.classify(Request(TINY, {"": pictures(1)})))
+    await asyncio.to_thread(begun.wait)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    assert sample(metrics, "convoy_pending_images") == 0
+    may_end.set()
+    await plane.classify(Request(TINY, {"": pictures(1)}))
+    assert sample(metrics, "convoy_batch_size_sum") == 1
 
 
 async def test_a_refused_call_takes_no_place(plane, metrics):
