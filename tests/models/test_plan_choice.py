@@ -53,7 +53,7 @@ def test_where_none_meets_the_target_it_is_the_lowest_latency_and_that_is_said()
     assert "none of 2 plans is within 50 ms" in choice.why
 
 
-def test_nearly_equal_plans_go_to_the_fewest_cores_then_instances_then_the_fastest():
+def test_nearly_equal_plans_go_to_the_fewest_cores_then_instances_then_the_least_cost():
     near = [row(1000, 2, instances=2), row(995, 2, threads=2), row(990, 4), row(992, 9, size=8)]
     assert chosen(*near) == plan(size=8)
     assert chosen(*near[:2]) == plan(threads=2)
@@ -69,6 +69,10 @@ def test_a_model_faster_than_the_server_leaves_it_a_core():
     tiny = [row(25_600, 1.3, size=32), row(45_000, 1.4, instances=2, size=32), row(30_000, 1.1, threads=2, size=32)]
     assert chosen(*tiny) == plan(size=32)
     assert chosen(*tiny, cores=8) == plan(instances=2, size=32)
+
+
+def test_of_two_batch_sizes_that_are_as_fast_a_tiny_model_takes_the_one_with_fewer_batches():
+    assert chosen(row(28_600, 0.28, size=8), row(28_500, 0.56, size=16)) == plan(size=16)
 
 
 def test_a_model_slower_than_the_server_takes_all_cores():

@@ -61,7 +61,7 @@ def test_larger_batches_are_not_tried_past_the_target(bundle):
 def test_without_time_nothing_is_measured_and_that_is_said(bundle):
     [row] = profile(bundle, [SETUP], CPU, target=1.0, seconds=0.0)
     assert row.refused == "there was no time left to measure it"
-    assert not choose([row, Measured(row.plan, 0.001, 1.0)], 1.0, 2).complete
+    assert not choose([row, Measured(dataclasses.replace(row.plan, max_batch_size=1), 0.001, 1.0)], 1.0, 2).complete
 
 
 def test_all_instances_run_side_by_side():

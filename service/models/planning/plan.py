@@ -16,6 +16,8 @@ from service.runtimes.opening import Computed, Engine
 # loop, which is one thread whatever the machine has.
 SERVER_SECONDS_PER_IMAGE: Final = 40e-6
 LOOP_SECONDS_PER_IMAGE: Final = 20e-6
+# What a batch costs beside its pictures, measured: threads that wake each other.
+SERVER_SECONDS_PER_BATCH: Final = 300e-6
 # Why a plan has no figures where the time ran out.
 NO_TIME: Final = "there was no time left to measure it"
 # How the reason begins where the profiler ended before it came to a plan: it may have been killed for want of memory.
@@ -65,11 +67,17 @@ class Measured:
         """The seconds that a picture must reckon with: it waits for the batch before it, then runs in its own."""
         return 2 * self.seconds
 
+    @property
+    def cost(self) -> float:
+        """The core seconds of one picture in a full batch, with what the server does for it and for the batch."""
+        batch = SERVER_SECONDS_PER_BATCH / self.plan.max_batch_size
+        return self.plan.cores / self.images_per_second + SERVER_SECONDS_PER_IMAGE + batch
+
     def served(self, cores: float) -> float:
         """Pictures a second that a server on so many cores can give by it: it was measured without one.
 
         The event loop hands over so many at most, and what the server does for a picture takes its share of the cores
-        that run the model. An instance too many costs a tiny model more than that, since it also halves the batches.
+        that run the model.
         """
         model = min(self.plan.cores, cores) / self.images_per_second
         return min(self.images_per_second, 1 / LOOP_SECONDS_PER_IMAGE, cores / (SERVER_SECONDS_PER_IMAGE + model))
@@ -106,7 +114,7 @@ def choose(table: Sequence[Measured], target: float, cores: float) -> Choice | N
     """The plan by which a server on `cores` gives the most, with its p99 within `target` seconds.
 
     `cores` is infinite where the model does not run on them. None where nothing was measured. Of nearly equal ones that
-    with the fewest cores, then the fewest instances, then the fastest. Where none is within the target it is the one
+    with the fewest cores, then the fewest instances, then the least cost. Where none is within the target it is the one
     with the lowest p99.
     """
     usable = [row for row in table if not row.refused]
@@ -116,7 +124,7 @@ def choose(table: Sequence[Measured], target: float, cores: float) -> Choice | N
     if within:
         least = max(row.served(cores) for row in within) * (1 - _NEAR)
         near = [row for row in within if row.served(cores) >= least]
-        best = min(near, key=lambda row: (row.plan.cores, row.plan.instances, -row.images_per_second))
+        best = min(near, key=lambda row: (row.plan.cores, row.plan.instances, row.cost))
         relation = f"the most of {len(within)} plans within"
     else:
         best = min(usable, key=lambda row: row.p99)
