@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STUBS := .venv-stubs
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
 PROTOS := $(shell find protos -name '*.proto')
-SOURCES := convoy.py demo.py bundle service training tests benchmarks
+SOURCES := convoy.py demo.py bundle service training tests benchmarks docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint types contracts stubs stubs-check bench lock clean
+.PHONY: help setup demo serve test check format lint types contracts stubs stubs-check pictures bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +66,9 @@ stubs-check: $(STUBS)/ready
 	for stub in $$(cd $$fresh && find . -type f); do \
 		diff -u "$$stub" "$$fresh/$$stub" || { echo "$$stub is not what its .proto says: run make stubs"; exit 1; }; \
 	done
+
+pictures: setup ## the README's pictures, from the report of what the demo published last
+	@$(BIN)/python docs/pictures.py "$$(ls -d out/models/fashion_mnist/[0-9]* | sort -V | tail -1)/report/index.html"
 
 bench: setup ## the server beside the raw runtime, measured here (benchmarks/README.md)
 	@$(BIN)/python -m benchmarks

@@ -85,6 +85,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("training.cli:train", "Train a model, prove its export and publish it.", "training"),
     "publish": Command("training.cli_publish:publish", "Publish a model that was trained elsewhere.", "training"),
+    "report": Command("training.cli_report:report", "Make the report of a published version again.", "training"),
+    "show": Command("training.cli_show:show", "Draw what a model does with one picture.", "training"),
     "serve": Command("service.cli.serve:serve", "Serve the models of a repository over gRPC.", "service"),
     "classify": Command("service.cli.classify:classify", "Ask a server what is on pictures."),
     "models": Command("service.cli.models:models", "Show the models of a server."),

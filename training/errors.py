@@ -12,6 +12,7 @@
       TrainingDiverged      the loss became NaN or infinite
       ExportUnfaithful      an exported file does not run, or does not give the answers that the model gives
       VariantRefused        a variant of another precision can't be made or is not as good as the exact one
+      NothingToShow         a model can't be looked into as was asked
 
 `TrainingDiverged`, `ExportUnfaithful` and `VariantRefused` are results of a run; the others are mistakes that are found
 before any work. Nothing is published after any of them but `VariantRefused`, which costs the version that variant.
@@ -64,3 +65,7 @@ class VariantRefused(TrainingError):
 
 class RunUnusable(TrainingError):
     """A run folder can't be read or written, or belongs to another process or to other data."""
+
+
+class NothingToShow(TrainingError):
+    """A model can't be looked into as was asked."""

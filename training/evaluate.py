@@ -55,6 +55,13 @@ class Evaluation:
         """For each class the share of its examples that were found, float64 [classes]; 0 where it has none."""
         return _shares(self.confusion, axis=1)
 
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """For each class the harmonic mean of precision and recall, float64 [classes]; 0 where both are 0."""
+        both = self.precision + self.recall
+        mean: NDArray[np.float64] = 2 * self.precision * self.recall / np.where(both > 0, both, 1)
+        return mean
+
 
 def evaluate(run: Run, split: Split, task: Task, preprocessing: Sequence[Preprocessing]) -> dict[str, Evaluation]:
     """Asks an opened file (`training.replay`) about every example of the split; the answers by head.

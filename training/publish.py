@@ -22,7 +22,10 @@ from training.export import export
 from training.golden import write_golden
 from training.parity import EXAMPLES, TOLERANCE, prove
 from training.provenance import provenance
-from training.report import write_report
+from training.report.collect import collect
+from training.report.make import make_report
+from training.report.record import FOLDER as REPORT
+from training.report.record import write_record
 from training.statistics import statistics
 from training.tasks import FIXED_SEED, HeadSpec, Task
 from training.train import Logging, Trained, train, untrained
@@ -87,7 +90,6 @@ def train_and_publish(
                 ),
                 say,
             )
-        write_report(folder, trained, evaluations, parity, task.heads, confidences=confidences)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             signature=signature,
@@ -99,6 +101,19 @@ def train_and_publish(
             statistics=statistics(dataset.limited(config.limit).train, task, evaluations),
             metrics=_metrics(trained, evaluations, confidences),
         )
+        say("drawing the report")
+        record = collect(
+            folder,
+            manifest,
+            trained=trained,
+            split=dataset.test,
+            task=task,
+            evaluations=evaluations,
+            parity=parity,
+            confidences=confidences,
+        )
+        write_record(folder, record, {head.name: head.labels for head in task.heads}, trained.model)
+        make_report(Bundle(folder, manifest), folder / REPORT, config.name)
         return publish(folder, manifest, repository, config.name)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import warnings
 
 import keras
@@ -77,6 +78,14 @@ async def test_it_is_trained_published_served_and_asked(name, version, few):
         assert {one.label for one in answers[0].heads[head.name]} == set(head.labels)
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_its_report_leaves_nothing_out(name, version):
+    page = (version(name).path / "report" / "index.html").read_text(encoding="utf-8")
+    missing = set(re.findall(r'class="panel missing whole">([^<]*)<', page))
+    assert missing <= {"Not one test example was answered wrongly."}
+    assert page.count("<section ") == 12
+
+
 @pytest.mark.parametrize("name", ["multi_output", "siamese"])
 def test_it_passes_verification_in_every_format(name, version, capsys):
     with pytest.raises(SystemExit) as exited:
@@ -102,9 +111,12 @@ def test_other_heads_have_figures_and_files_of_their_own(version):
     bundle = version("multi_output")
     assert bundle.labels("coarse") == ("lines", "checks")
     assert 0 <= bundle.manifest.metrics["coarse_test_accuracy"] <= 1
-    assert {path.name for path in (bundle.path / "report").glob("*coarse*")} == {
+    assert {path.name for path in (bundle.path / "report").glob("*coarse*")} >= {
         "predictions.coarse.csv",
         "confusion_matrix.coarse.png",
+        "reliability.coarse.png",
+        "explanations.coarse.png",
+        "learning_curve_coarse_accuracy.png",
     }
 
 

@@ -1,0 +1,101 @@
+"""`convoy report` and `convoy show`: what they write, and each mistake in one sentence with exit code 2."""
+
+import keras
+import pytest
+import small_models
+from PIL import Image
+from typer.testing import CliRunner
+
+import convoy
+from training.report.record import save_model
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command in an empty folder; gives its exit code and all that it said."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments):
+        result = CliRunner().invoke(convoy._app(), [str(one) for one in arguments], catch_exceptions=False)
+        return result.exit_code, result.output
+
+    return command
+
+
+@pytest.fixture
+def picture(tmp_path):
+    file = tmp_path / "picture.png"
+    Image.fromarray(small_models.pictures(1)[0, ..., 0]).save(file)
+    return file
+
+
+def test_a_report_is_made_beside_the_version(run, published, tmp_path):
+    code, said = run("report", published.path.parent)
+    assert code == 0
+    assert "shapes-1-report/index.html" in said
+    assert (tmp_path / "shapes-1-report" / "confusion_matrix.png").is_file()
+
+
+def test_a_report_never_changes_a_version(run, published):
+    code, said = run("report", published.path, "--out", published.path / "report")
+    assert code == 2
+    assert "must stay as they are" in said
+
+
+def test_a_folder_without_a_version_and_one_that_cant_be_written_are_named(run, published, tmp_path):
+    code, said = run("report", tmp_path / "nowhere")
+    assert (code, "there is no such folder" in said) == (2, True)
+    (tmp_path / "file").write_text("")
+    code, said = run("report", published.path, "--out", tmp_path / "file" / "below")
+    assert (code, "can't be written" in said) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["feature-maps", "grad-cam", "saliency", "filters"])
+def test_one_look_into_a_version_is_one_picture(run, kind, published, picture, tmp_path):
+    code, said = run("show", kind, published.path.parent, *([] if kind == "filters" else [picture]))
+    assert (code, said) == (0, f"wrote {kind}.png\n")
+    with Image.open(tmp_path / f"{kind}.png") as image:
+        assert min(image.size) > 100
+        assert image.convert("L").getextrema()[0] < 100
+
+
+def test_a_keras_file_is_looked_into_without_a_version(run, picture, tmp_path):
+    save_model(small_models.chain(), tmp_path / "model.keras")
+    for label in ("0", "2"):
+        code, _ = run("show", "grad-cam", "model.keras", picture, "--label", label, "--out", f"{label}.png")
+        assert code == 0
+    assert (tmp_path / "0.png").read_bytes() != (tmp_path / "2.png").read_bytes()
+
+
+def test_a_model_with_two_inputs_takes_two_pictures(run, picture, tmp_path):
+    save_model(small_models.siamese(), tmp_path / "model.keras")
+    assert run("show", "saliency", "model.keras", picture, picture)[0] == 0
+    code, said = run("show", "saliency", "model.keras", picture)
+    assert (code, "takes 2 pictures (left, right), but 1 were given" in said) == (2, True)
+
+
+def test_every_mistake_is_one_sentence(run, published, picture, tmp_path):
+    (tmp_path / "broken.keras").write_bytes(b"no model")
+    (tmp_path / "text.png").write_text("no picture")
+    dense = [keras.Input((12, 12, 1)), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
+    save_model(keras.Sequential(dense), tmp_path / "dense.keras")
+    save_model(keras.Sequential([keras.Input((7,)), keras.layers.Dense(2)]), tmp_path / "table.keras")
+    version = published.path
+    mistakes = {
+        ("grad-cam", version, tmp_path / "text.png"): "text.png",
+        ("grad-cam", version, tmp_path / "none.png"): "none.png can't be read: No such file",
+        ("grad-cam", version, picture, "--label", "dog"): "there is no label 'dog'; choose from rows, columns, checks",
+        ("grad-cam", version, picture, "--head", "tail"): "there is no head 'tail'; choose from class",
+        ("grad-cam", version): "takes 1 picture (image), but 0 were given",
+        ("grad-cam", tmp_path / "broken.keras", picture): "can't be loaded as a Keras model",
+        ("grad-cam", tmp_path / "dense.keras", picture): "there is no grad-cam to show",
+        ("filters", tmp_path / "dense.keras"): "there is no filters to show",
+        ("saliency", tmp_path / "table.keras", picture): "publish the model",
+        ("saliency", tmp_path / "nowhere", picture): "there is no such folder",
+        ("saliency", version, picture, "--out", tmp_path / "no" / "x.png"): "can't be written",
+    }
+    for arguments, sentence in mistakes.items():
+        code, said = run("show", *arguments)
+        assert (code, sentence in " ".join(said.split())) == (2, True), said
+        assert said.startswith("convoy show: ")
+        assert said.count("\n") == 1

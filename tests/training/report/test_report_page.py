@@ -1,0 +1,185 @@
+"""The page: complete, in itself, escaped, whatever the model is and however little is known of it."""
+
+import dataclasses
+import re
+import shutil
+
+import pages
+import pytest
+import shapes
+import small_models
+from PIL import Image
+
+from bundle import store
+from training.report.make import make_report, page_of, sections_of
+from training.report.record import Record
+
+HOSTILE = "<script>alert(\"1\")</script> & 'x'"
+
+
+@pytest.fixture(scope="session")
+def page(published):
+    return pages.Page((published.path / "report" / "index.html").read_text(encoding="utf-8"))
+
+
+def html_of(subject):
+    return page_of(subject, sections_of(subject))
+
+
+def sections(page):
+    return [attributes["id"] for attributes in page.all("section")]
+
+
+def test_every_section_is_there_and_nothing_is_missing(page):
+    assert page.is_well_formed
+    assert sections(page) == pages.SECTIONS
+    assert {link["href"] for link in page.all("a")} == {f"#{name}" for name in pages.SECTIONS}
+    assert page.missing <= {"mistakes"}  # the small model may make none
+
+
+def test_the_page_says_what_the_run_was(page, published):
+    assert f"{published.manifest.metrics['test_accuracy']:.2%}" in page.texts[""]
+    assert all(name in page.texts["summary"] for name in (*shapes.NAMES, "sequential", "learning rate"))
+    assert all(name in page.texts["classes"] for name in shapes.NAMES)
+    assert "Conv2D 3×3, 16" in page.texts["architecture"]
+    assert "saved_model" in page.texts["proof"]
+    assert "Machine-dependent" in page.texts["speed"]
+
+
+def test_nothing_on_the_page_points_outside(page):
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+    assert not page.all("script")
+    assert not page.all("link")
+    html = " ".join(page.texts.values())
+    assert not re.search(r"@import|url\((?!#)", html)
+
+
+def test_every_figure_has_a_caption_and_every_picture_a_text(page):
+    assert len(page.all("figcaption")) == len(page.all("figure"))
+    assert page.all("img")
+    assert all(image["alt"] for image in page.all("img"))
+
+
+def test_the_pictures_lie_beside_the_page(published):
+    report = published.path / "report"
+    names = {path.name for path in report.glob("*.png")}
+    assert names >= {
+        "learning_curve_loss.png",
+        "learning_curve_accuracy.png",
+        "confusion_matrix.png",
+        "reliability.png",
+        "embedding.png",
+        "filters.png",
+        "maximised.png",
+        "feature_maps.1.png",
+        "explanations.png",
+    }
+    for name in names:
+        with Image.open(report / name) as image:
+            image.verify()
+    assert (report / "architecture.svg").read_text().startswith("<svg")
+    assert (report / "index.html").stat().st_size < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("build", "labels"),
+    [
+        (small_models.siamese, {"same": ("different", "same")}),
+        (small_models.residual, {"class": ("a", "b", "c"), "coarse": ("x", "y")}),
+        (small_models.inner_transfer, {"class": ("a", "b")}),
+    ],
+)
+def test_models_of_every_shape_have_a_page(build, labels):
+    model = build()
+    page = pages.Page(html_of(pages.subject(model, labels)))
+    assert page.is_well_formed
+    assert sections(page) == pages.SECTIONS
+    for head in labels if len(labels) > 1 else ():
+        assert f"head {head}" in page.texts["classes"]
+    if len(model.inputs) > 1:
+        assert "right" in page.texts["reasons"]
+
+
+def test_names_are_escaped_everywhere():
+    labels = {"class": (HOSTILE, "b", "c")}
+    subject = pages.subject(small_models.chain(), labels, name=HOSTILE, config={HOSTILE: HOSTILE})
+    html = html_of(subject)
+    page = pages.Page(html)
+    assert page.is_well_formed
+    assert not page.all("script")
+    assert "alert(" in page.texts[""]
+    assert HOSTILE in page.texts["classes"]
+    assert HOSTILE in page.texts["summary"]
+    assert [tag for tag, attributes in page.elements if any(name.startswith("on") for name in attributes)] == []
+
+
+def test_what_is_not_known_is_left_out_and_said():
+    """A version that somebody else published: no history, no test answers, no Keras model."""
+    subject = dataclasses.replace(pages.subject(None, {"class": ("a", "b")}), record=Record())
+    page = pages.Page(html_of(subject))
+    assert sections(page) == pages.SECTIONS
+    assert page.missing == set(pages.SECTIONS) - {"summary", "speed"}
+    assert "There is no model." in page.texts["layers"]
+    assert "no history of a training run" in page.texts["learning"]
+
+
+def test_a_model_that_is_code_is_not_looked_into():
+    model = small_models.Code()
+    model(small_models.pictures())
+    subject = dataclasses.replace(pages.subject(None, {"class": ("a", "b")}), model=model, record=Record())
+    assert "no graph of layers" in pages.Page(html_of(subject)).texts["architecture"]
+
+
+def test_a_picture_that_cant_be_drawn_costs_no_run():
+    subject = pages.subject(None, {"class": ("a", "b")})
+    broken = dataclasses.replace(subject.record, metrics={"history": {"loss": [1.0], "val_loss": [1.0]}})
+    page = pages.Page(html_of(dataclasses.replace(subject, record=broken)))
+    assert sections(page) == pages.SECTIONS
+    assert "could not be drawn: KeyError: 'best_epoch'" in page.texts["learning"]
+
+
+def test_a_model_that_makes_no_mistake_is_praised():
+    subject = pages.subject(None, {"class": ("a", "b")})
+    perfect = dataclasses.replace(
+        subject.record,
+        mistakes={
+            "class": dataclasses.replace(
+                subject.record.mistakes["class"], rows=subject.record.mistakes["class"].rows[:0]
+            )
+        },
+    )
+    page = pages.Page(html_of(dataclasses.replace(subject, record=perfect)))
+    assert "Not one test example" in page.texts["mistakes"]
+
+
+def test_two_curves_are_drawn_where_calibration_was_recorded():
+    subject = pages.subject(None, {"class": ("a", "b")})
+    bins = [{"count": 20, "confidence": 0.95, "accuracy": 0.7}, {"count": 40, "confidence": 0.6, "accuracy": 0.6}]
+    record = dataclasses.replace(
+        subject.record, metrics={"heads": {"class": {"calibration": {"temperature": 0.7, "before": {"bins": bins}}}}}
+    )
+    one, two = (pages.Page(html_of(dataclasses.replace(subject, record=each))) for each in (subject.record, record))
+    assert "before: ECE 0.083" in two.texts["confidence"]
+    assert "before" not in one.texts["confidence"]
+
+
+def test_a_report_is_made_again_byte_for_byte(published, tmp_path):
+    made = make_report(published, tmp_path / "again", published.name)
+    for path in (tmp_path / "again").iterdir():
+        assert path.read_bytes() == (published.path / "report" / path.name).read_bytes(), path.name
+    assert made == tmp_path / "again" / "index.html"
+
+
+def test_a_version_whose_model_cant_be_loaded_has_a_report_without_it(published, tmp_path):
+    """The golden pictures stand for examples that nobody chose, so a page is made from the contract alone."""
+    folder = tmp_path / "other" / "1"
+    shutil.copytree(published.path, folder)
+    for name in ("metrics.json", "record.npz"):
+        (folder / "report" / name).unlink()
+    with_model = pages.Page(make_report(store.open_bundle(folder), tmp_path / "a", "other").read_text())
+    assert "Grad-CAM" in with_model.texts["reasons"]
+    (folder / "report" / "model.keras").write_bytes(b"not a model")
+    without = pages.Page(make_report(store.open_bundle(folder), tmp_path / "b", "other").read_text())
+    assert "can't be loaded" in without.texts["reasons"]

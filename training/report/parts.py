@@ -1,0 +1,102 @@
+"""What a page is made of: sections of charts, cards, tables and sentences, as values without HTML.
+
+Made by `facts`, `answers` and `insides`; turned into HTML by `page`, and into files beside it by `make`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import keras
+from matplotlib.figure import Figure
+
+from bundle.manifest import Manifest
+from training.report.record import Record
+from training.visualize.architecture import Drawing
+from training.visualize.sheet import Card
+
+Kind = Literal["number", "text", "share"]
+Column = tuple[str, Kind]  # a heading and what stands below it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """What the report is about. `labels` by head; `why_no_model` is a sentence where `model` is None."""
+
+    name: str
+    manifest: Manifest
+    labels: Mapping[str, tuple[str, ...]]
+    record: Record
+    golden: Mapping[str, Sequence[bytes]]
+    model: keras.Model | None
+    why_no_model: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chart:
+    """A figure with a sentence that says how to read it; `file` is its name beside the page, without an ending."""
+
+    kind: ClassVar[str] = "chart"
+    file: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """A drawn network."""
+
+    kind: ClassVar[str] = "graph"
+    file: str
+    caption: str
+    drawing: Drawing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cards:
+    """Pictures side by side, at least one."""
+
+    kind: ClassVar[str] = "cards"
+    file: str
+    caption: str
+    cards: Sequence[Card]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of values under headings; a share is a number from 0 to 1, drawn as a bar, too."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str | int | float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names with values, each a few words."""
+
+    kind: ClassVar[str] = "facts"
+    caption: str
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why something is left out."""
+
+    kind: ClassVar[str] = "missing"
+    sentence: str
+
+
+Part = Chart | Graph | Cards | Table | Facts | Missing
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`anchor` is its name within the page; `lead` says what it shows."""
+
+    anchor: str
+    title: str
+    lead: str
+    parts: Sequence[Part] = field(default_factory=tuple)
