@@ -70,9 +70,7 @@ def learn_running(servable: Servable) -> None:
 
 async def test_who_would_wait_too_long_for_a_decoder_is_refused_at_once_and_never_decoded(plane, decoder):
     learn_decoding(plane)
-    calls = await busy(
-        plane, decoder
-    )  # two minutes of every thread, then a minute of its own
+    calls = await busy(plane, decoder)  # two minutes of every thread, then a minute of its own
     for _ in range(20):
         with pytest.raises(CannotMeetDeadline) as refusal:
             await asked(plane, minutes=3.2)
