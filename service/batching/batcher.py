@@ -27,7 +27,7 @@ TIMEOUT_SECONDS: Final = 30.0
 # A refused caller is never told to come back at once: what it was refused for takes a while to go away.
 LEAST_RETRY_SECONDS: Final = 0.1
 # Of the time a call has left when it comes. Estimates are means: of the calls that only just fit, half would be late.
-HEADROOM: Final = 0.25
+HEADROOM: Final = 0.15
 _UNLOADED = "the model was unloaded before this call's turn; try again"
 
 
@@ -108,7 +108,7 @@ class Batcher:
         *,
         explain: bool = False,
     ) -> Entry | None:
-        """As `run`, for a caller that is told instead of waiting and has asked `check_deadline`.
+        """As `run`, for a caller that is told instead of waiting and has asked `check_at_door`.
 
         Gives what to `leave` with; None where the waiter was refused.
         """
@@ -133,7 +133,7 @@ class Batcher:
         self._coming[priority] += count
 
     def check_at_door(self, count: int, deadline: float, priority: Priority, decoding: float | None = None) -> None:
-        """As `check_deadline`, for a call that comes now: its time must do with `HEADROOM`.
+        """As `check_deadline`, for a call that comes now: a share `HEADROOM` of its time is to be left over.
 
         `decoding` is for pictures: the estimated seconds until they are rows, 0 where that can begin at once. They
         stand behind the rows that are on their way already; None is for rows, which don't.
@@ -155,6 +155,7 @@ class Batcher:
             self._check(count, deadline, self._waiting.ahead(priority))
 
     def _check(self, count: int, deadline: float, ahead: int, decoding: float = 0.0, headroom: float = 0.0) -> None:
+        """As both say: `count` rows behind `ahead` others, here in `decoding` seconds."""
         now = time.monotonic()
         left = (1 - headroom) * (deadline - now)
         # Nearly all calls have time enough for every batch to take the longest there is; only the others are reckoned.

@@ -11,6 +11,7 @@ from held_decoder import HeldDecoder, photo
 from servers import Gate, leased, until
 
 from service.batching import estimate
+from service.batching.batcher import HEADROOM
 from service.batching.entries import Priority
 from service.errors import CannotMeetDeadline, DeadlinePassed
 from service.inference import pace
@@ -69,10 +70,10 @@ def learn_running(servable: Servable) -> None:
 
 async def test_who_would_wait_too_long_for_a_decoder_is_refused_at_once_and_never_decoded(plane, decoder):
     learn_decoding(plane)
-    calls = await busy(plane, decoder)  # two minutes of every thread, then a minute of its own: four with headroom
+    calls = await busy(plane, decoder)  # two minutes of every thread, then a minute of its own
     for _ in range(20):
         with pytest.raises(CannotMeetDeadline) as refusal:
-            await asked(plane, minutes=3.5)
+            await asked(plane, minutes=3.2)
         assert refusal.value.retry_after == pytest.approx(3 * MINUTE)
     calls.append(asked(plane, minutes=4.5))
     await asyncio.sleep(0)
@@ -107,8 +108,8 @@ async def test_pictures_stand_behind_the_rows_that_are_being_decoded(plane, deco
     await until(lambda: decoder.pictures >= plane._threads)
     if minutes:
         with pytest.raises(CannotMeetDeadline):
-            await asked(plane, minutes + 0.5, comes)
-    calls.append(asked(plane, minutes / 0.75 + 0.5 if minutes else 3.5, comes))
+            await asked(plane, minutes + 0.2, comes)
+    calls.append(asked(plane, minutes / (1 - HEADROOM) + 1 if minutes else 3.5, comes))
     await asyncio.sleep(0)
     tensor = Request(TINY, {"": np.zeros((1, 8, 8, 3), np.uint8)}, deadline=time.monotonic() + 0.5 * MINUTE)
     assert (await plane.classify(tensor)).heads  # a row can begin at once
@@ -172,7 +173,7 @@ async def test_a_call_of_one_photo_is_reckoned_behind_one_part_of_a_large_one(pl
     minutes = 2 + part / plane._threads + 1
     with pytest.raises(CannotMeetDeadline):
         await asked(plane, minutes)
-    calls.append(asked(plane, minutes / 0.75 + 0.5))
+    calls.append(asked(plane, minutes / (1 - HEADROOM) + 0.5))
     await asyncio.sleep(0)
     decoder.open()
     assert sum(answer.count for answer in await asyncio.gather(*calls)) == decoder.pictures
