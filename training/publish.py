@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from bundle.manifest import SCHEMA_VERSION, Head, Manifest, Preprocessing, Variant
 from bundle.store import Bundle, publish, staging
@@ -70,6 +71,7 @@ def train_and_publish(
         parity = prove(trained.model, folder, pixels, explaining=explaining)
         say(f"classifying {len(dataset.test):,} test pictures from encoded files with the exported model")
         evaluations = evaluate(replay.open_format(formats[0], folder), dataset.test, task, preprocessing)
+        _warn_of_chance(evaluations, task, say)
         golden = write_golden(trained.model, folder, dataset.test, task, preprocessing, explaining=explaining)
         variants = _variants(formats, evaluations[task.heads[0].name].accuracy, explain=config.explain)
         if config.int8 and "onnx" in formats:
@@ -154,6 +156,18 @@ def _variants(formats: Sequence[str], accuracy: float, *, explain: bool) -> tupl
     }
     measured, *others = (files[name] for name in formats)
     return msgspec.structs.replace(measured, accuracy=accuracy), *others
+
+
+def _warn_of_chance(evaluations: Mapping[str, Evaluation], task: Task, say: Callable[[str], None]) -> None:
+    """Says which heads have learnt nothing: a constant answer would be right as often."""
+    for head in task.heads:
+        found = evaluations[head.name]
+        common = int(np.bincount(found.labels).argmax())
+        if found.accuracy <= float((found.labels == common).mean()):
+            say(
+                f"WARNING: head {head.name!r} is right on {found.accuracy:.1%} of the test pictures, no more often than "
+                f"always answering {head.labels[common]!r}; train longer (--epochs), or with smaller steps (--batch-size)"
+            )
 
 
 def _unless_refused(make: Callable[[], Variant], say: Callable[[str], None]) -> tuple[Variant, ...]:
