@@ -165,8 +165,8 @@ def _warn_of_chance(evaluations: Mapping[str, Evaluation], task: Task, say: Call
         common = int(np.bincount(found.labels).argmax())
         if found.accuracy <= float((found.labels == common).mean()):
             say(
-                f"WARNING: head {head.name!r} is right on {found.accuracy:.1%} of the test pictures, no more often than "
-                f"always answering {head.labels[common]!r}; train longer (--epochs), or with smaller steps (--batch-size)"
+                f"WARNING: head {head.name!r} is right on {found.accuracy:.1%} of the test pictures, no more often "
+                f"than always answering {head.labels[common]!r}; train longer (--epochs), in more steps (--batch-size)"
             )
 
 
