@@ -92,7 +92,7 @@ def test_what_was_refused_is_never_chosen():
 
 def test_the_reason_tells_the_figures():
     why = choose([row(1000, 2)], 0.05, CORES).why
-    assert why == "measured 1000 images/s at a p99 of about 4 ms: the most of 1 plans within 50 ms"
+    assert why == "measured 1000 images/s at a p99 of about 4 ms: what a server gives most by, of 1 plans within 50 ms"
 
 
 def test_the_fit_is_the_line_through_the_chosen_plan_s_batches():

@@ -125,7 +125,7 @@ def choose(table: Sequence[Measured], target: float, cores: float) -> Choice | N
         least = max(row.served(cores) for row in within) * (1 - _NEAR)
         near = [row for row in within if row.served(cores) >= least]
         best = min(near, key=lambda row: (row.plan.cores, row.plan.instances, row.cost))
-        relation = f"the most of {len(within)} plans within"
+        relation = f"what a server gives most by, of {len(within)} plans within"
     else:
         best = min(usable, key=lambda row: row.p99)
         relation = f"the lowest latency; none of {len(usable)} plans is within"
