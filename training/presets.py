@@ -56,7 +56,7 @@ def _fashion_mnist_long() -> TrainingConfig:
     return dataclasses.replace(
         _fashion_mnist(),
         architecture="wide",
-        epochs=40,
+        epochs=30,
         learning_rate=3e-3,
         dropout=0.2,
         cutout=8,

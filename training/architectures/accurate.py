@@ -9,20 +9,18 @@ from collections.abc import Mapping
 
 import keras
 
-from training.architectures.blocks import convolution
+from training.architectures.blocks import convolution, pooled_convolution
 from training.architectures.heads import outputs
 
-# The widths of the convolutions of each stage; between two stages a pool halves the sides.
-_STAGES = ((32,), (64, 64), (128, 128))
+# The convolutions' widths, stage by stage; the last one of the first two halves the sides.
+_FIRST, _SECOND, _THIRD = 32, 64, 128
 
 
 def build(image_shape: tuple[int, int, int], heads: Mapping[str, int], dropout: float) -> keras.Model:
     """The untrained model of the input `image`, with one softmax layer a head on the pooled features."""
     pixels = keras.Input(image_shape, dtype="uint8", name="image")
-    features = keras.layers.Rescaling(1 / 255)(pixels)
-    for number, widths in enumerate(_STAGES):
-        features = keras.layers.MaxPooling2D()(features) if number else features
-        for width in widths:
-            features = convolution(features, width)
+    features = pooled_convolution(keras.layers.Rescaling(1 / 255)(pixels), _FIRST)
+    features = pooled_convolution(convolution(features, _SECOND), _SECOND)
+    features = convolution(convolution(features, _THIRD), _THIRD)
     pooled = keras.layers.GlobalAveragePooling2D()(features)
     return keras.Model({"image": pixels}, outputs(keras.layers.Dropout(dropout)(pooled), heads), name="accurate")

@@ -10,18 +10,22 @@ from collections.abc import Mapping
 
 import keras
 
-from training.architectures.blocks import convolution
+from training.architectures.blocks import convolution, pooled_convolution
 from training.architectures.heads import outputs
 
-_STEM, _WIDTHS = 64, (128, 256)
+_STEM, _FIRST, _SECOND = 64, 128, 256
 
 
 def build(image_shape: tuple[int, int, int], heads: Mapping[str, int], dropout: float) -> keras.Model:
     """The untrained model of the input `image`, with one softmax layer a head on the pooled features."""
     pixels = keras.Input(image_shape, dtype="uint8", name="image")
-    features = convolution(keras.layers.Rescaling(1 / 255)(pixels), _STEM)
-    for width in _WIDTHS:
-        widened = convolution(keras.layers.MaxPooling2D()(features), width)
-        features = keras.layers.Add()([widened, convolution(widened, width)])
+    features = pooled_convolution(keras.layers.Rescaling(1 / 255)(pixels), _STEM)
+    features = _around(convolution(features, _FIRST))
+    features = _around(convolution(keras.layers.MaxPooling2D()(features), _SECOND))
     pooled = keras.layers.GlobalAveragePooling2D()(features)
     return keras.Model({"image": pixels}, outputs(keras.layers.Dropout(dropout)(pooled), heads), name="wide")
+
+
+def _around(features: keras.KerasTensor) -> keras.KerasTensor:
+    """The features, and one more convolution of them beside a shortcut."""
+    return keras.layers.Add()([features, convolution(features, features.shape[-1])])
