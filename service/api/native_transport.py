@@ -24,7 +24,8 @@ from service.api.status import Guard, outcome, trailers
 from service.config import MEBIBYTE, Settings
 from service.doors import Doors, grpc_target
 from service.errors import ModelNotReady, RequestInvalid, SettingsError
-from service.inference.dataplane import Call, DataPlane
+from service.inference.call import Call
+from service.inference.dataplane import DataPlane
 from service.inference.values import Answer
 
 if TYPE_CHECKING:
