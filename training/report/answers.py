@@ -1,9 +1,11 @@
 """The sections about what the model answered: learning, classes, probabilities, mistakes, and its view of the data."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.evaluate import Evaluation
 from training.report.parts import Cards, Chart, Column, Missing, Part, Section, Subject, Table
@@ -15,6 +17,7 @@ from training.visualize.embedding import Projection, embedding
 from training.visualize.reliability import FEW, Reliability, reliability, reliability_diagram
 from training.visualize.sheet import Card
 
+_IN_ORDER = 24  # classes that are listed in their own order
 _NO_ANSWERS = "This version holds no answers to test pictures, so {} left out."
 
 
@@ -61,16 +64,25 @@ def classes(subject: Subject) -> Section:
 
 
 def _per_class(answers: Evaluation, labels: tuple[str, ...], of_head: str) -> Table:
-    support = answers.confusion.sum(axis=1)
+    support, answered = answers.confusion.sum(axis=1), answers.confusion.sum(axis=0)
     shares: list[Column] = [("precision", "share"), ("recall", "share"), ("F1", "share")]
     columns: list[Column] = [("class", "text"), *shares, ("support", "number")]
-    figures = zip(labels, answers.precision, answers.recall, answers.f1, support, strict=True)
-    rows = [(label, float(p), float(r), float(f1), int(count)) for label, p, r, f1, count in figures]
+    precision, recall = _where(answered, answers.precision), _where(support, answers.recall)
+    f1 = _where(answered + support, answers.f1)
+    rows = list(zip(labels, precision, recall, f1, support.tolist(), strict=True))
     caption = (
         f"Of the answers with a class{of_head}, precision is the share that is right; of its pictures, recall is the "
-        "share that was found; F1 is their harmonic mean, support the number of pictures."
+        "share that was found; F1 is their harmonic mean, support the number of pictures. A dash is a share of none."
     )
+    if len(rows) > _IN_ORDER:
+        caption += " The classes with the least F1 come first."
+        rows.sort(key=lambda row: math.inf if row[3] is None else row[3])
     return Table(caption, columns, rows)
+
+
+def _where(known: NDArray[np.int64], shares: NDArray[np.float64]) -> list[float | None]:
+    """The shares, None where they are shares of nothing: 0% would call a class bad that was never asked for."""
+    return [float(share) if count else None for count, share in zip(known, shares, strict=True)]
 
 
 def confidence(subject: Subject) -> Section:

@@ -35,9 +35,11 @@ def summary(subject: Subject) -> Section:
     parts: list[Part] = [Facts("What the model takes and answers.", contract)]
     if config:
         said = {name.replace("_", " "): _value(value) for name, value in config.items() if not _usual(name, value)}
-        parts.append(Facts("How it was trained; all else as it comes.", said))
+        is_ours = "architecture" in config
+        caption = "How it was trained; all other settings are the usual ones." if is_ours else "What it was made from."
+        parts.append(Facts(caption, said))
     parts.append(Facts("Where it comes from.", _origin(subject)))
-    return Section("summary", "Summary", "What was trained, on what, and what it takes and gives.", parts)
+    return Section("summary", "Summary", "What it takes and gives, how it was made, and by what.", parts)
 
 
 def _usual(name: str, value: object) -> bool:
@@ -52,6 +54,7 @@ def proof(subject: Subject) -> Section:
     if not found:
         sentence = "This version holds no parity table; its golden samples are compared whenever a server loads it."
         return Section("proof", "Proof", lead, [Missing(sentence)])
+    exact = subject.manifest.variants[0]  # those of a coarser precision have tolerances of their own
     columns: list[Column] = [
         ("format", "text"),
         ("output", "text"),
@@ -71,7 +74,10 @@ def proof(subject: Subject) -> Section:
         )
         for one in found
     ]
-    caption = "Max and mean are absolute differences between probabilities; above its tolerance nothing is published."
+    caption = (
+        "Max and mean are absolute differences between scores, of an activation map shares of its largest value. Where "
+        f"max was more than {exact.tolerance:g} nothing would have been published."
+    )
     return Section("proof", "Proof", lead, [Table(caption, columns, rows)])
 
 
@@ -135,7 +141,8 @@ def _labels(labels: tuple[str, ...], most: int = 12) -> str:
 
 
 def _picture(spec: Preprocessing) -> str:
-    return f"{spec.height}×{spec.width} pixels, {'grey' if spec.channels == 1 else 'RGB'}, {spec.resize} to fit"
+    fitted = {"stretch": "stretched", "crop": "cropped", "pad": "padded"}[spec.resize]
+    return f"{spec.height}×{spec.width} pixels, {'grey' if spec.channels == 1 else 'RGB'}, {fitted} to fit"
 
 
 def _value(value: Any) -> str:
@@ -154,12 +161,16 @@ def _rate(value: float | None) -> str | None:
 
 
 def _short(count: int) -> str:
+    """As "1.23 M": three digits, so from 999,500 on a count is a million."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
+        if count >= 0.9995 * size:
             return f"{count / size:.3g} {letter}"
     return str(count)
 
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
+    hours, over = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {over} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

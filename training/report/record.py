@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.errors import BundleInvalid
 from training.evaluate import Evaluation
 from training.visualize.cards import Pictures
 
@@ -70,8 +72,17 @@ def write_record(
 
 
 def read_record(folder: Path) -> Record:
-    """What the version in `folder` holds of a record; an empty one where it holds nothing."""
-    report = folder / FOLDER
+    """What the version in `folder` holds of a record; an empty one where it holds nothing.
+
+    Raises BundleInvalid where what it holds is damaged.
+    """
+    try:
+        return _read(folder / FOLDER)
+    except (ValueError, LookupError, TypeError, BadZipFile) as error:
+        raise BundleInvalid(folder, f"{FOLDER}/ can't be read, as it is no run's record: {error}") from error
+
+
+def _read(report: Path) -> Record:
     metrics = json.loads((report / _METRICS).read_text()) if (report / _METRICS).is_file() else {}
     if not (report / _ARRAYS).is_file():
         return Record(metrics)
