@@ -86,7 +86,7 @@ def _read(report: Path) -> Record:
     metrics = json.loads((report / _METRICS).read_text()) if (report / _METRICS).is_file() else {}
     if not (report / _ARRAYS).is_file():
         return Record(metrics)
-    with np.load(report / _ARRAYS, allow_pickle=False) as arrays:
+    with (report / _ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         tree: dict[str, dict[str, Any]] = {}
         for key in arrays.files:
             kind, _, name = key.partition("/")
