@@ -8,6 +8,7 @@ read by `make`, which takes whatever of it a version has.
 
 import csv
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ def write_record(
     for head, evaluation in record.evaluations.items():
         of_head = "" if head == next(iter(labels)) else f".{head}"
         _write_predictions(report / f"predictions{of_head}.csv", evaluation, labels[head])
-    (report / _METRICS).write_text(json.dumps(record.metrics, indent=2) + "\n")
+    (report / _METRICS).write_text(_indented(record.metrics))
     np.savez_compressed(report / _ARRAYS, allow_pickle=False, **_arrays(record))
     if model is not None:
         save_model(model, report / MODEL)
@@ -98,6 +99,12 @@ def _read(report: Path) -> Record:
         {head: _chosen(fields) for head, fields in _by_first_part(tree.get("mistakes", {})).items()},
         Embedding(**tree["embedding"]) if "embedding" in tree else None,
     )
+
+
+def _indented(metrics: Mapping[str, Any]) -> str:
+    """As JSON with each row of numbers on one line: a thousand classes have a million cells, twice."""
+    text = json.dumps(metrics, indent=2)
+    return re.sub(r"\[[^][{}\"]+\]", lambda row: f"[{' '.join(row[0][1:-1].split())}]", text) + "\n"
 
 
 def _arrays(record: Record) -> dict[str, NDArray[Any]]:

@@ -73,9 +73,10 @@ def embedding(projection: Projection, classes: NDArray[np.int64], labels: Sequen
 
 def _cloud(axes: Axes, points: NDArray[np.floating], classes: NDArray[np.int64], labels: Sequence[str]) -> None:
     axes.grid(visible=False)
-    for number in np.unique(classes):
-        mine = points[classes == number]
-        colour, marker = SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES) % len(_MARKERS)]
+    style = classes % (len(SERIES) * len(_MARKERS))
+    for number in np.unique(style):
+        mine = points[style == number]
+        colour, marker = SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES)]
         axes.scatter(mine[:, 0], mine[:, 1], s=9, color=colour, marker=marker, alpha=0.55, linewidths=0)
     if len(labels) <= NAMED:
         for number in np.unique(classes):
