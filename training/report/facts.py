@@ -16,6 +16,7 @@ def headline(subject: Subject) -> dict[str, str]:
     """The figures at the top of the page, by what they are called; those that are not known are left out."""
     metrics, manifest = subject.record.metrics, subject.manifest
     shares = {"test_accuracy": "test accuracy", "accuracy": "accuracy"}
+    shares |= {f"{head.name}_test_accuracy": f"{head.name} accuracy" for head in manifest.heads[1:]}
     figures = {words: f"{manifest.metrics[name]:.2%}" for name, words in shares.items() if name in manifest.metrics}
     if "test_pictures" in metrics:
         figures["test examples"] = f"{metrics['test_pictures']:,}"
@@ -91,6 +92,7 @@ def speed(subject: Subject) -> Section:
         ("format", "text"),
         ("precision", "text"),
         ("accuracy", "number"),
+        ("same class", "number"),
         ("tolerance", "number"),
     ]
     columns += [(f"images/s, batch {size}", "number") for size in sizes]
@@ -99,7 +101,8 @@ def speed(subject: Subject) -> Section:
             variant.name,
             variant.format,
             variant.precision,
-            None if variant.accuracy is None else f"{variant.accuracy:.2%}",
+            _share(variant.accuracy),
+            _share(variant.agreement),
             f"{variant.tolerance:g}",
             *(_rate(rates.get((variant.name, size))) for size in sizes),
         )
@@ -107,9 +110,12 @@ def speed(subject: Subject) -> Section:
     ]
     machine = measured.get("machine")
     caption = (
+        "Same class is the share of test pictures with the first variant's best class; where both shares are dashes, "
+        "the proof above stands for them. Tolerance is how far a server lets golden answers be off. "
+    ) + (
         f"Machine-dependent: examples a second of the bare runtime, without a server, measured on {machine}."
         if machine
-        else "The variants of this version; it holds no measurement of their speed."
+        else "This version holds no measurement of their speed."
     )
     lead = "What can be served, how exact it is, and how fast the runtime alone gets through it."
     return Section("speed", "Speed", lead, [Table(caption, columns, rows)])
@@ -154,6 +160,10 @@ def _value(value: Any) -> str:
 
 def _difference(value: float) -> str:
     return f"{value:.1e}" if value else "0"
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2%}"
 
 
 def _rate(value: float | None) -> str | None:

@@ -1,5 +1,7 @@
 """The sections that look into the network: its graph, filters, feature maps, and what its answers rest on."""
 
+import dataclasses
+
 import numpy as np
 
 from bundle.preprocessing import decode
@@ -13,6 +15,7 @@ from training.visualize.cards import (
     maximised_cards,
 )
 from training.visualize.maximise import maximise
+from training.visualize.sheet import Card
 from training.visualize.walk import has_graph
 
 _EXAMPLES = 8
@@ -86,9 +89,24 @@ def reasons(subject: Subject) -> Section:
     parts: list[Part] = []
     for place, head in enumerate(subject.manifest.heads):
         cards = explanation_cards(subject.model, _examples(subject), head.output, subject.labels[head.name])
+        cards = _judged(cards, subject, head.name)
         of_head = f"Head {head.name}: " if len(subject.manifest.heads) > 1 else ""
         parts.append(Cards(f"explanations.{head.name}" if place else "explanations", of_head + caption, cards))
     return Section("reasons", "Why this answer", lead, parts)
+
+
+def _judged(cards: list[Card], subject: Subject, head: str) -> list[Card]:
+    """The cards, each example's in a row, with the true label where the record knows that the answer was wrong."""
+    answers, examples = subject.record.evaluations.get(head), subject.record.examples
+    if answers is None or examples is None:
+        return cards
+    rows = np.repeat(examples.rows, len(cards) // len(examples.rows))
+    truths = [subject.labels[head][answers.labels[row]] for row in rows]
+    wrong = answers.labels[rows] != answers.predicted[rows]
+    return [
+        dataclasses.replace(card, note=f"{card.note} truth: {truth}".strip(), is_wrong=True) if is_wrong else card
+        for card, truth, is_wrong in zip(cards, truths, wrong, strict=True)
+    ]
 
 
 def _examples(subject: Subject) -> Pictures:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bundle import store
 from training.evaluate import Evaluation
-from training.report import facts
+from training.report import facts, insides
 from training.report.make import make_report, page_of, sections_of
 from training.report.record import Record
 
@@ -101,7 +101,7 @@ def test_models_of_every_shape_have_a_page(build, labels):
     assert page.is_well_formed
     assert sections(page) == pages.SECTIONS
     for head in labels if len(labels) > 1 else ():
-        assert f"head {head}" in page.texts["classes"]
+        assert f"Head {head}: " in page.texts["classes"]
     if len(model.inputs) > 1:
         assert "right" in page.texts["reasons"]
 
@@ -210,6 +210,32 @@ def test_two_curves_are_drawn_where_calibration_was_recorded():
     one, two = (pages.Page(html_of(dataclasses.replace(subject, record=each))) for each in (subject.record, record))
     assert "before: ECE 0.083" in two.texts["confidence"]
     assert "before" not in one.texts["confidence"]
+
+
+def test_what_was_settled_for_the_scores_is_told():
+    subject = pages.subject(None, {"class": ("a", "b")})
+    bins = [{"count": 60, "confidence": 0.95, "accuracy": 0.7}]
+    fitted = {
+        "temperature": 1.25,
+        "before": {"ece": 0.25, "nll": 0.9, "bins": bins},
+        "after": {"ece": 0.05, "nll": 0.7, "bins": bins},
+        "threshold": {"score": 0.8},
+        "test_precision": 0.99,
+        "test_coverage": 0.75,
+    }
+    record = dataclasses.replace(subject.record, metrics={"heads": {"class": {"calibration": fitted}}})
+    words = pages.Page(html_of(dataclasses.replace(subject, record=record))).texts["confidence"]
+    for said in ("1.25", "0.050, 0.250 before", "0.700, 0.900 before", "80.0%", "75.0% of the test", "99.0%"):
+        assert said in words
+
+
+def test_a_wrong_answer_is_explained_as_one():
+    subject = pages.subject(small_models.chain(), {"class": ("a", "b", "c")})
+    answers = subject.record.evaluations["class"]
+    (cards,) = insides.reasons(subject).parts
+    wrong = (answers.labels != answers.predicted)[subject.record.examples.rows]
+    assert [card.is_wrong for card in cards.cards] == wrong.tolist()
+    assert {card.note for card in cards.cards if card.is_wrong} <= {"truth: a", "truth: b", "truth: c"}
 
 
 def test_a_report_is_made_again_byte_for_byte(published, tmp_path):
