@@ -37,6 +37,14 @@ def test_a_depthwise_layer_has_a_filter_for_each_channel():
     assert first_filters(model).kernels.shape == (6, 3, 3, 1)
 
 
+@pytest.mark.parametrize(("count", "note"), [(4, "4 filters"), (64, "64 filters"), (96, "96 filters, 64 shown")])
+def test_filters_take_a_row_of_the_page_however_many_there_are(count, note):
+    model = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(count, 7)])
+    (card,) = filter_cards(model)
+    assert card.is_wide
+    assert card.note == note
+
+
 def test_feature_maps_are_the_layers_outputs():
     pixels = small_models.pictures(1)
     (maps,) = feature_maps(small_models.bright_or_dark(), {"image": pixels})
