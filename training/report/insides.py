@@ -66,8 +66,8 @@ def layers(subject: Subject) -> Section:
         return Section("layers", "Layer by layer", lead, [missing])
     examples = _examples(subject)
     caption = (
-        "Each row is a layer, each tile one of its maps, those that vary most; brighter is stronger, on one scale for "
-        "the layer."
+        "Each row is a layer, each tile one of its maps, those that vary most; brighter is further from zero, on one "
+        "scale for the layer."
     )
     places = range(min(_LOOKED_THROUGH, *map(len, examples.values())))
     one_by_one = ({name: images[[place]] for name, images in examples.items()} for place in places)
@@ -84,7 +84,7 @@ def reasons(subject: Subject) -> Section:
         return Section("reasons", "Why this answer", lead, [missing])
     caption = (
         "Grad-CAM marks the regions that speak for the answer, as coarse as the last feature maps; saliency marks the "
-        "pixels that would change it most."
+        "pixels that would change it most. Every picture is on its own scale."
     )
     parts: list[Part] = []
     for place, head in enumerate(subject.manifest.heads):
