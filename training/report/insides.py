@@ -104,7 +104,9 @@ def _judged(cards: list[Card], subject: Subject, head: str) -> list[Card]:
     truths = [subject.labels[head][answers.labels[row]] for row in rows]
     wrong = answers.labels[rows] != answers.predicted[rows]
     return [
-        dataclasses.replace(card, note=f"{card.note} truth: {truth}".strip(), is_wrong=True) if is_wrong else card
+        dataclasses.replace(card, note=", ".join(filter(None, (card.note, f"truth: {truth}"))), is_wrong=True)
+        if is_wrong
+        else card
         for card, truth, is_wrong in zip(cards, truths, wrong, strict=True)
     ]
 
