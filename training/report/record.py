@@ -104,7 +104,7 @@ def _read(report: Path) -> Record:
 def _indented(metrics: Mapping[str, Any]) -> str:
     """As JSON with each row of numbers on one line: a thousand classes have a million cells, twice."""
     text = json.dumps(metrics, indent=2)
-    return re.sub(r"\[[^][{}\"]+\]", lambda row: f"[{' '.join(row[0][1:-1].split())}]", text) + "\n"
+    return re.sub(r"\[\n[^][{}\"]+\]", lambda row: f"[{' '.join(row[0][1:-1].split())}]", text) + "\n"
 
 
 def _arrays(record: Record) -> dict[str, NDArray[Any]]:

@@ -12,7 +12,7 @@ import shapes
 from bundle.errors import BundleInvalid
 from training.asking import predict
 from training.report.record import FOLDER as REPORT
-from training.report.record import MODEL, read_record, write_record
+from training.report.record import MODEL, Record, read_record, write_record
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +94,13 @@ def test_a_record_is_the_same_when_it_is_read_again(tmp_path, published, record)
         published.path / REPORT / "predictions.csv"
     ).read_bytes()
     assert not (tmp_path / REPORT / MODEL).exists()
+
+
+def test_rows_of_numbers_are_lines_and_names_stay_as_they_are(tmp_path):
+    metrics = {"confusion": [[1, 0], [0, 2]], "label": "a [1,  2]", "none": [], "history": {"loss": [0.5, 1e-9]}}
+    write_record(tmp_path, Record(metrics), {}, None)
+    assert read_record(tmp_path).metrics == metrics
+    assert "[1, 0]" in (tmp_path / REPORT / "metrics.json").read_text().splitlines()[2]
 
 
 @pytest.mark.parametrize("file", ["metrics.json", "record.npz"])
