@@ -56,7 +56,9 @@ class TrainingConfig:
         "bilinear", doc="The kernel of the resize.", group=DATA
     )
     bad_pictures: Literal["skip", "fail"] = _knob(
-        "skip", doc="Pass over files that can't be decoded, each with its name, or stop at the first.", group=DATA
+        "skip",
+        doc="Pass over damaged files and class folders without a picture, naming each, or stop at the first.",
+        group=DATA,
     )
     validation_share: float = _knob(
         0.1, doc="Share of the files for validation where the data does not say.", group=DATA, above=0, most=0.5
@@ -72,6 +74,9 @@ class TrainingConfig:
     weights: str | None = _knob(None, doc="Of transfer: what the backbone begins with, a file, imagenet or none.")
     fine_tune: int = _knob(0, doc="Of transfer: how many of the backbone's last layers are trained too.", least=0)
     epochs: int = _knob(doc="Times through the training pictures.", least=1)
+    least_steps: int = _knob(
+        0, doc="Where the epochs give fewer steps than this, train more of them; 0 wherever epochs is given.", least=0
+    )
     batch_size: int = _knob(doc="Pictures a step, over all devices.", least=1)
     learning_rate: float = _knob(doc="The schedule's peak.", above=0, most=1e38)
     schedule: Literal["cosine", "constant", "step"] = _knob(

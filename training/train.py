@@ -50,11 +50,15 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
-    """Where a run leaves traces: a run folder from which it can go on, and TensorBoard's events."""
+    """Where a run leaves traces: a run folder from which it can go on, and TensorBoard's events.
+
+    `say` is told from where a run goes on.
+    """
 
     run: Run | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     tensorboard: Path | None = None
+    say: Callable[[str], None] = lambda _: None
 
 
 @dataclass(slots=True, eq=False)
@@ -256,6 +260,17 @@ def _restore(fit: _Fit) -> None:
     _assign(fit.variables, values)
     if fit.position.best_epoch >= 0:
         fit.best = list(run.load_best(fit.position.best_epoch))
+    fit.logging.say(_going_on(fit, run))
+
+
+def _going_on(fit: _Fit, run: Run) -> str:
+    position, epochs = fit.position, fit.config.epochs
+    if position.stopped or position.epoch >= epochs:
+        return f"the run in {run.folder} has done its {position.epoch:,} epochs; going on with what follows them"
+    return (
+        f"going on from epoch {position.epoch + 1:,} of {epochs:,}, step {position.step:,} of {fit.feed.steps:,}, "
+        f"of the run in {run.folder}"
+    )
 
 
 def _trained(fit: _Fit) -> Trained:

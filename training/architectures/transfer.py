@@ -11,16 +11,13 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 
+from training.architectures.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, check
 from training.architectures.heads import outputs
 from training.errors import ConfigInvalid, WeightsUnavailable
-
-DEFAULT_BACKBONE = "MobileNetV2"
-NO_WEIGHTS, IMAGENET = "none", "imagenet"
 
 _COLOURS = 3
 _LEAST_SIDE = 32  # what most backbones take at least
@@ -41,7 +38,8 @@ def build(
     `keras.applications` has them. Smaller pictures than 32 are enlarged by a whole factor, grey ones are repeated for
     each colour. Raises ConfigInvalid, WeightsUnavailable.
     """
-    name, weights = backbone or DEFAULT_BACKBONE, weights or IMAGENET
+    check(backbone, weights)
+    name, weights = backbone or DEFAULT, weights or IMAGENET
     pixels = keras.Input(image_shape, dtype="uint8", name="image")
     coloured = _coloured(pixels)
     network = _backbone(name, weights, coloured.shape[1:])
@@ -72,10 +70,6 @@ def _preprocess(name: str) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
 
 
 def _backbone(name: str, weights: str, shape: tuple[int, int, int]) -> keras.Model:
-    if name not in backbones():
-        raise ConfigInvalid(f"there is no backbone {name!r}; choose from {', '.join(backbones())}")
-    if weights not in {NO_WEIGHTS, IMAGENET} and not Path(weights).is_file():
-        raise WeightsUnavailable(f"there is no file {weights} of weights; give a file, {IMAGENET} or {NO_WEIGHTS}")
     fetched = IMAGENET if weights == IMAGENET else None
     try:
         with warnings.catch_warnings():
