@@ -85,7 +85,7 @@ def test_a_head_that_has_no_temperature_is_named(dataset, task):
     said = []
     found = settle(model("sigmoid"), task, dataset, calibrate=True, abstain_precision=None, say=said.append)
     assert found[CLASS_HEAD].temperature is None
-    assert said == [
-        "head 'class' is not calibrated, so a score of 0.9 need not be right 9 times in 10: it does not end in the dense "
-        "layer and softmax that take a temperature"
-    ]
+    [sentence] = said
+    assert sentence.startswith(
+        "head 'class' is not calibrated, so a score of 0.9 need not be right 9 times in 10: it does"
+    )

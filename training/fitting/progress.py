@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, a line an epoch anywhere (of hundreds some), curves in TensorBoard where asked for.
+"""What a person sees of a run: a bar on a terminal, a line for every epoch or some, curves in TensorBoard.
 
 Called by `training.train`.
 """
