@@ -108,8 +108,9 @@ def _config(dataset: str | None, variant: str | None, file: Path | None, changes
     base = presets.preset(dataset, variant or values.get(configfile.PRESET))
     said = {name: value for name, value in said.items() if name not in {configfile.PRESET, "dataset"}}
     _refuse_file_settings(dataset, said)
-    if "epochs" in said:
-        said.setdefault("least_steps", 0)
+    for exactly, least in {"epochs": "least_steps", "batch_size": "least_batch"}.items():
+        if exactly in said:
+            said.setdefault(least, 0)
     if "name" not in said and dataset != fashion_mnist.NAME:
         said["name"] = _model_name(dataset, said.get("data"))
     return _from_anywhere(dataclasses.replace(base, **said))

@@ -75,9 +75,16 @@ class TrainingConfig:
     fine_tune: int = _knob(0, doc="Of transfer: how many of the backbone's last layers are trained too.", least=0)
     epochs: int = _knob(doc="Times through the training pictures.", least=1)
     least_steps: int = _knob(
-        0, doc="Where the epochs give fewer steps than this, train more of them; 0 wherever epochs is given.", least=0
+        0,
+        doc="Where the epochs give fewer steps than this, train more of them; 0, and where epochs is given: don't.",
+        least=0,
     )
     batch_size: int = _knob(doc="Pictures a step, over all devices.", least=1)
+    least_batch: int = _knob(
+        0,
+        doc="Where the pictures are few, halve the batch, not below this; 0, and where batch_size is given: don't.",
+        least=0,
+    )
     learning_rate: float = _knob(doc="The schedule's peak.", above=0, most=1e38)
     schedule: Literal["cosine", "constant", "step"] = _knob(
         "cosine", doc="How the learning rate goes on after the warm-up; step divides it by 10 at 50% and at 75%."

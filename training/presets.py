@@ -73,6 +73,7 @@ def _pictures() -> TrainingConfig:
         epochs=30,
         least_steps=600,
         batch_size=64,
+        least_batch=16,
         learning_rate=2e-3,
         weight_decay=0.02,
         warmup=0.15,

@@ -9,17 +9,28 @@ import math
 
 from training.config import TrainingConfig
 
+_STEPS = 8  # of an epoch, below which a batch is too much of the pictures
+
 
 def sized(config: TrainingConfig, pictures: int) -> TrainingConfig:
-    """The configuration with as many epochs as `least_steps` take, and its patience as many times as long.
+    """The configuration for so many training pictures: with smaller batches, more epochs, and as much more patience.
 
-    `pictures` are those that are trained on. Changes nothing where there are steps enough, so neither the second time.
+    `least_batch` and `least_steps` are the limits; where there are steps enough, nothing changes, so neither does it
+    when asked again.
     """
+    config = dataclasses.replace(config, batch_size=_batch_size(config, pictures))
     epochs = math.ceil(config.least_steps / steps_of_epoch(config, pictures))
     if epochs <= config.epochs:
         return config
     patience = math.ceil(config.patience * epochs / config.epochs)
     return dataclasses.replace(config, epochs=epochs, patience=patience)
+
+
+def _batch_size(config: TrainingConfig, pictures: int) -> int:
+    size = config.batch_size
+    while 0 < 2 * config.least_batch <= size and pictures < _STEPS * size:
+        size //= 2
+    return size
 
 
 def steps_of_epoch(config: TrainingConfig, pictures: int) -> int:

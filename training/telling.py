@@ -37,13 +37,15 @@ def of_recipe(asked: TrainingConfig, config: TrainingConfig, pictures: int) -> I
     """How it will be trained. `asked` is the configuration before it was fitted to the number of pictures."""
     steps = steps_of_epoch(config, pictures)
     yield (
-        f"recipe: {config.architecture}, up to {config.epochs:,} epochs of {steps:,} steps of "
+        f"recipe: {config.architecture}, up to {config.epochs:,} epochs of {steps:,} step{'s' * (steps > 1)} of "
         f"{min(config.batch_size, pictures):,} pictures, learning rate {config.learning_rate:g}, seed {config.seed}"
     )
-    if config.epochs > asked.epochs:
+    if config != asked:
+        before = asked.epochs * steps_of_epoch(asked, pictures)
         yield (
-            f"note: {asked.epochs:,} epochs of {pictures:,} pictures would be {asked.epochs * steps:,} steps, too few "
-            f"to learn from, so there will be {config.epochs:,} epochs (--epochs says another number)"
+            f"note: {asked.epochs:,} epochs of {pictures:,} pictures in batches of {asked.batch_size:,} would be "
+            f"{before:,} steps, too few to learn from, so it is {config.epochs:,} epochs in batches of "
+            f"{config.batch_size:,}: {config.epochs * steps:,} steps (--epochs, --batch-size say it otherwise)"
         )
 
 

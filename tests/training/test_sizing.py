@@ -10,18 +10,27 @@ from training.sizing import sized, steps_of_epoch
 
 
 def recipe(**changes):
-    return shapes.config(**({"epochs": 30, "batch_size": 64, "least_steps": 600, "patience": 10} | changes))
+    values = {"epochs": 30, "batch_size": 64, "least_steps": 600, "least_batch": 16, "patience": 10}
+    return shapes.config(**(values | changes))
 
 
 @pytest.mark.parametrize(
-    ("pictures", "epochs", "patience"),
-    [(118, 600, 200), (128, 300, 100), (1280, 30, 10), (1279, 32, 11), (50_000, 30, 10), (1, 600, 200)],
+    ("pictures", "batch_size", "epochs", "patience"),
+    [
+        (118, 16, 86, 29),
+        (255, 16, 40, 14),
+        (256, 32, 75, 25),
+        (511, 32, 40, 14),
+        (512, 64, 75, 25),
+        (1280, 64, 30, 10),
+        (50_000, 64, 30, 10),
+        (1, 16, 600, 200),
+    ],
 )
-def test_few_pictures_get_more_epochs_and_as_much_more_patience(pictures, epochs, patience):
+def test_few_pictures_get_smaller_batches_more_epochs_and_as_much_more_patience(pictures, batch_size, epochs, patience):
     found = sized(recipe(), pictures)
-    assert (found.epochs, found.patience) == (epochs, patience)
+    assert found == dataclasses.replace(recipe(), batch_size=batch_size, epochs=epochs, patience=patience)
     assert found.epochs * steps_of_epoch(found, pictures) >= 600
-    assert found == dataclasses.replace(recipe(), epochs=epochs, patience=patience)
 
 
 @pytest.mark.parametrize("pictures", [1, 118, 1279, 50_000])
@@ -31,11 +40,16 @@ def test_the_second_time_nothing_changes(pictures):
     assert sized(once, pictures) == once
 
 
-def test_without_a_least_number_the_epochs_are_what_was_said():
-    assert sized(recipe(least_steps=0), 1) == recipe(least_steps=0)
+def test_without_limits_it_is_what_was_said():
+    assert sized(recipe(least_steps=0, least_batch=0), 1) == recipe(least_steps=0, least_batch=0)
 
 
 def test_epochs_that_are_given_are_kept_to():
     assert _config(None, None, None, {"data": "flowers"}).least_steps > 0
     assert _config(None, None, None, {"data": "flowers", "epochs": 3}).least_steps == 0
     assert _config(None, None, None, {"data": "flowers", "epochs": 3, "least_steps": 9}).least_steps == 9
+
+
+def test_a_batch_size_that_is_given_is_kept_to():
+    assert _config(None, None, None, {"data": "flowers"}).least_batch > 0
+    assert _config(None, None, None, {"data": "flowers", "batch_size": 64}).least_batch == 0
