@@ -22,8 +22,10 @@ def sized(config: TrainingConfig, pictures: int) -> TrainingConfig:
     epochs = math.ceil(config.least_steps / steps_of_epoch(config, pictures))
     if epochs <= config.epochs:
         return config
-    patience = math.ceil(config.patience * epochs / config.epochs)
-    return dataclasses.replace(config, epochs=epochs, patience=patience)
+    times = epochs / config.epochs
+    first = None if config.head_epochs is None else round(config.head_epochs * times)
+    patience = math.ceil(config.patience * times)
+    return dataclasses.replace(config, epochs=epochs, patience=patience, head_epochs=first)
 
 
 def _batch_size(config: TrainingConfig, pictures: int) -> int:

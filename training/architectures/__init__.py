@@ -63,6 +63,15 @@ def check(config: TrainingConfig) -> None:
     backbones.check(config.backbone, config.weights)
     if config.fine_tune and config.weights == backbones.NO_WEIGHTS:
         raise ConfigInvalid("without weights all of the backbone is trained; leave out fine_tune, or give weights")
+    if config.head_epochs is not None and not config.fine_tune:
+        raise ConfigInvalid(
+            "head_epochs are those before fine_tune; leave them out, or say how many layers to fine-tune"
+        )
+    if (config.head_epochs or 0) >= config.epochs:
+        raise ConfigInvalid(
+            f"head_epochs is {config.head_epochs} of {config.epochs} epochs, which leaves none to fine-tune in; "
+            "take fewer, or more epochs"
+        )
     if architecture.task == "coarse" and config.dataset not in COARSE:
         raise ConfigInvalid(
             f"architecture {config.architecture} also answers coarser classes, which only {', '.join(COARSE)} has; "

@@ -1,10 +1,11 @@
 """Any backbone of `keras.applications` with a new head: transfer learning (Yosinski and others, 2014).
 
 The backbone's own preprocessing is part of the model, so nobody can forget it. Its weights stay as they are, and only
-the head is trained, unless `fine_tune` says how many of its last layers are trained too; its batch normalisation keeps
-its statistics in any case, because a few batches would spoil them. The default, MobileNetV2 (Sandler and others, 2018),
-has 2,270,794 parameters with a head of ten classes, 12,810 of them in the head. It is for few pictures of things that
-ImageNet's resemble. Without weights (`none`) all of it is trained, from the beginning.
+the head is trained, unless `fine_tune` says how many of its last layers are trained too: after the head, whose first
+gradients are noise that would spoil them, and at a lower rate. Its batch normalisation stays in inference mode and
+keeps its statistics in any case, because a few batches would spoil them too. The default, MobileNetV2 (Sandler and
+others, 2018), has 2,270,794 parameters with a head of ten classes, 12,810 of them in the head. It is for few pictures
+of things that ImageNet's resemble. Without weights (`none`) all of it is trained, from the beginning.
 """
 
 import math
@@ -47,6 +48,12 @@ def build(
         _freeze(network, fine_tune)
     features = network(_preprocess(name)(coloured))
     return keras.Model({"image": pixels}, outputs(keras.layers.Dropout(dropout)(features), heads), name="transfer")
+
+
+def head_variables(model: keras.Model) -> list[keras.Variable]:
+    """What is trained while a backbone that will be fine-tuned still keeps its weights."""
+    outside = [layer for layer in model.layers if not isinstance(layer, keras.Model)]
+    return [variable for layer in outside for variable in layer.trainable_variables]
 
 
 def backbones() -> dict[str, Callable[..., keras.Model]]:
