@@ -13,10 +13,11 @@ _STEPS = 8  # of an epoch, below which a batch is too much of the pictures
 
 
 def sized(config: TrainingConfig, pictures: int) -> TrainingConfig:
-    """The configuration for so many training pictures: with smaller batches, more epochs, and as much more patience.
+    """The configuration for so many training pictures: with smaller batches, and with more epochs, none of them spared.
 
     `least_batch` and `least_steps` are the limits; where there are steps enough, nothing changes, so neither does it
-    when asked again.
+    when asked again. Patience ends with the need for more epochs: on as few validation pictures, a lucky early epoch
+    would end the run before it has learnt.
     """
     config = dataclasses.replace(config, batch_size=_batch_size(config, pictures))
     epochs = math.ceil(config.least_steps / steps_of_epoch(config, pictures))
@@ -24,8 +25,7 @@ def sized(config: TrainingConfig, pictures: int) -> TrainingConfig:
         return config
     times = epochs / config.epochs
     first = None if config.head_epochs is None else round(config.head_epochs * times)
-    patience = math.ceil(config.patience * times)
-    return dataclasses.replace(config, epochs=epochs, patience=patience, head_epochs=first)
+    return dataclasses.replace(config, epochs=epochs, patience=0, head_epochs=first)
 
 
 def _batch_size(config: TrainingConfig, pictures: int) -> int:

@@ -37,7 +37,7 @@ def of_recipe(asked: TrainingConfig, config: TrainingConfig, pictures: int) -> I
     """How it will be trained. `asked` is the configuration before it was fitted to the number of pictures."""
     steps = steps_of_epoch(config, pictures)
     yield (
-        f"recipe: {config.architecture}, up to {config.epochs:,} epochs of {steps:,} step{'s' * (steps > 1)} of "
+        f"recipe: {config.architecture}, {'up to ' * (config.patience > 0)}{config.epochs:,} epochs of {steps:,} step{'s' * (steps > 1)} of "
         f"{min(config.batch_size, pictures):,} pictures, learning rate {config.learning_rate:g}, seed {config.seed}"
     )
     if config != asked:

@@ -57,7 +57,7 @@ def test_many_classes_are_named_in_part():
 def test_the_recipe_says_what_was_made_of_it():
     asked = shapes.config(epochs=30, batch_size=64)
     [recipe] = telling.of_recipe(asked, asked, 1000)
-    assert recipe == ("recipe: sequential, up to 30 epochs of 15 steps of 64 pictures, learning rate 0.003, seed 0")
+    assert recipe == ("recipe: sequential, 30 epochs of 15 steps of 64 pictures, learning rate 0.003, seed 0")
     _, note = telling.of_recipe(asked, dataclasses.replace(asked, epochs=86, batch_size=16), 118)
     assert note == (
         "note: 30 epochs of 118 pictures in batches of 64 would be 30 steps, too few to learn from, so it is 86 epochs "
