@@ -36,9 +36,10 @@ def of_data(dataset: Dataset, config: TrainingConfig) -> Iterator[str]:
 def of_recipe(asked: TrainingConfig, config: TrainingConfig, pictures: int) -> Iterator[str]:
     """How it will be trained. `asked` is the configuration before it was fitted to the number of pictures."""
     steps = steps_of_epoch(config, pictures)
+    epochs = f"{'up to ' if config.patience else ''}{config.epochs:,} epochs of {_many(steps, 'step')}"
     yield (
-        f"recipe: {config.architecture}, {'up to ' * (config.patience > 0)}{config.epochs:,} epochs of {steps:,} step{'s' * (steps > 1)} of "
-        f"{min(config.batch_size, pictures):,} pictures, learning rate {config.learning_rate:g}, seed {config.seed}"
+        f"recipe: {config.architecture}, {epochs} of {_many(min(config.batch_size, pictures), 'picture')}, "
+        f"learning rate {config.learning_rate:g}, seed {config.seed}"
     )
     if config != asked:
         before = asked.epochs * steps_of_epoch(asked, pictures)
@@ -105,5 +106,8 @@ def _too_few(dataset: Dataset, config: TrainingConfig) -> Iterator[str]:
 
 
 def _few(split: Split) -> str:
-    count = len(split)
-    return f"only {count:,} picture{'s' if count > 1 else ''}" if count < _FEW else ""
+    return f"only {_many(len(split), 'picture')}" if len(split) < _FEW else ""
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
