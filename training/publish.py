@@ -33,6 +33,9 @@ from training.train import Logging, Trained, train
 from training.variants import Gate, int8_variant
 
 
+_FEW = 100  # test pictures, of which chance alone may spoil the accuracy
+
+
 def train_and_publish(
     config: TrainingConfig,
     dataset: Dataset,
@@ -168,6 +171,7 @@ def _warn_of_chance(evaluations: Mapping[str, Evaluation], task: Task, say: Call
             say(
                 f"WARNING: head {head.name!r} is right on {found.accuracy:.1%} of the test pictures, no more often "
                 f"than always answering {head.labels[common]!r}; train longer (--epochs), in more steps (--batch-size)"
+                f"{', or look again with more test pictures' if len(found.labels) < _FEW else ''}"
             )
 
 
