@@ -32,7 +32,6 @@ from training.tasks import FIXED_SEED, HeadSpec, Task
 from training.train import Logging, Trained, train
 from training.variants import Gate, int8_variant
 
-
 _FEW = 100  # test pictures, of which chance alone may spoil the accuracy
 
 
