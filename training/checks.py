@@ -21,7 +21,8 @@ def check(config: TrainingConfig, repository: Path | None, others: Mapping[str, 
     """
     architectures.check(config)
     datasets.check(config.dataset, Path(config.data) if config.data else None)
-    share(config.distribute)
+    if not share(config.distribute).leads:
+        repository = None  # the first process publishes; others may not even have the folder
     if repository is not None:
         check_place(repository, config.name)
     for flag, folder in {"--repository": repository, **others}.items():
