@@ -32,6 +32,8 @@ MISTAKES = {
     "--data DATA --architecture transfer --backbone VGG15": "there is no backbone 'VGG15'; choose from ConvNeXtBase",
     "--data DATA --architecture transfer --weights NEW/a.h5": "there is no file NEW/a.h5 of weights; give a file",
     "--data DATA --architecture transfer --weights none --fine-tune 3": "without weights all of the backbone",
+    "--data DATA --architecture transfer --head-epochs 2": "head_epochs are those before fine_tune; leave them out",
+    "--data DATA --architecture transfer --fine-tune 9 --epochs 2 --head-epochs 2": "head_epochs is 2 of 2 epochs",
     "--data DATA --architecture multi_output": "architecture multi_output also answers coarser classes, which only",
     "--data DATA --architecture siamese --explain": "--explain: architecture siamese does not end in one Dense layer",
     "--data DATA --distribute workers": "distribute is workers, which needs TF_CONFIG",

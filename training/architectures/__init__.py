@@ -61,6 +61,21 @@ def check(config: TrainingConfig) -> None:
     architecture = _architecture(config.architecture)
     _given(config.architecture, {option: getattr(config, option) for option in _OPTIONS})
     backbones.check(config.backbone, config.weights)
+    _check_fine_tuning(config)
+    if architecture.task == "coarse" and config.dataset not in COARSE:
+        raise ConfigInvalid(
+            f"architecture {config.architecture} also answers coarser classes, which only {', '.join(COARSE)} has; "
+            "choose another, such as accurate"
+        )
+    if config.explain and not architecture.maps:
+        having = [name for name, one in ARCHITECTURES.items() if one.maps]
+        raise ConfigInvalid(
+            f"--explain: architecture {config.architecture} does not end in one Dense layer on averaged features, so "
+            f"it has no class-activation maps; choose {', '.join(having)}, or leave out --explain"
+        )
+
+
+def _check_fine_tuning(config: TrainingConfig) -> None:
     if config.fine_tune and config.weights == backbones.NO_WEIGHTS:
         raise ConfigInvalid("without weights all of the backbone is trained; leave out fine_tune, or give weights")
     if config.head_epochs is not None and not config.fine_tune:
@@ -71,17 +86,6 @@ def check(config: TrainingConfig) -> None:
         raise ConfigInvalid(
             f"head_epochs is {config.head_epochs} of {config.epochs} epochs, which leaves none to fine-tune in; "
             "take fewer, or more epochs"
-        )
-    if architecture.task == "coarse" and config.dataset not in COARSE:
-        raise ConfigInvalid(
-            f"architecture {config.architecture} also answers coarser classes, which only {', '.join(COARSE)} has; "
-            f"choose another, such as accurate"
-        )
-    if config.explain and not architecture.maps:
-        having = [name for name, one in ARCHITECTURES.items() if one.maps]
-        raise ConfigInvalid(
-            f"--explain: architecture {config.architecture} does not end in one Dense layer on averaged features, so "
-            f"it has no class-activation maps; choose {', '.join(having)}, or leave out --explain"
         )
 
 
