@@ -4,6 +4,7 @@ The invariant: a reader sees a version as a whole or not at all, because its man
 gets its name when everything is on the disk. What can't be published leaves nothing visible. Called by training.
 """
 
+import errno
 import os
 import re
 import secrets
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from bundle import digests
+from bundle import digests, leftovers
 from bundle.errors import BundleInvalid, PublishError
 from bundle.manifest import Manifest, ManifestInvalid, decode, encode, named_files
 from bundle.store import MANIFEST, VERSION, Bundle, check_labels, numbers
@@ -27,20 +28,47 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
     """A fresh folder to build a version of model `name` in; at the end it is gone, published or not.
 
     It lies within the repository, which is made where it is missing, because `publish` can only rename within one
-    filesystem. Raises PublishError, also for what the filesystem refuses while the version is built.
+    filesystem. What builders that were killed have left there is removed first. Raises PublishError, also for what the
+    filesystem refuses while the version is built.
     """
     _check_name(name)
-    folder = repository / f".staging-{name}-{secrets.token_hex(8)}"
+    folder = repository / f"{leftovers.PREFIX}{name}-{secrets.token_hex(8)}"
     try:
-        folder.mkdir(parents=True)
+        with suppress(FileExistsError):  # a file, of which what follows says more
+            repository.mkdir(parents=True, exist_ok=True)
+        leftovers.clear(repository)
+        with leftovers.held(folder):
+            folder.mkdir()
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise _refused(repository, name, error) from error
-    try:
-        yield folder
-    except OSError as error:
-        raise _refused(repository, name, error) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_place(repository: Path, name: str) -> None:
+    """Raises PublishError where a version of model `name` can't be published there, as far as a look tells.
+
+    Nothing is written, so that a mistake is told before hours of work and without a trace.
+    """
+    _check_name(name)
+    for place in (repository, repository / name):
+        try:
+            check_writable(place)
+        except OSError as error:
+            raise _refused(repository, name, error) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Raises OSError where files can't be made in a folder, or it can't be made itself, as far as a look tells."""
+    there = folder
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
 def publish(staged: Path, manifest: Manifest, repository: Path, name: str, version: int | None = None) -> Bundle:

@@ -1,10 +1,12 @@
 """Starts TensorFlow without its chatter, without hiding an error, and with float32 meaning float32.
 
 TensorFlow writes what it finds out about the machine straight to the process's standard error before its log level is
-read. While it starts, that stream is held back; afterwards everything but the known chatter is passed on. Called by
+read. While it starts, that stream is held back; afterwards everything but the known chatter is passed on. What its
+Python side advises to programmers, who are not the readers here, is left out by its text for good. Called by
 `training.cli`: the choice before the data is loaded, which may import Keras, the start before training.
 """
 
+import logging
 import os
 import re
 import sys
@@ -14,6 +16,9 @@ from contextlib import contextmanager
 
 # Information and warnings; and that there is no CUDA driver (error 303), which on a machine without a GPU is no error.
 _CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl|E\d{4} .*failed call to cuInit.*\(303\)")
+
+# Asking several models one after the other makes a graph for each, as it must; and CPUs share batches without NCCL.
+_ADVICE = re.compile(r"triggered tf\.function retracing|not using nccl allreduce")
 
 
 def choose_tensorflow() -> None:
@@ -39,8 +44,13 @@ def start_tensorflow(*, look_for_devices: bool = True) -> None:
 
         if look_for_devices:
             tf.config.list_logical_devices()
+        logging.getLogger("tensorflow").addFilter(_is_news)
         # On recent GPUs TensorFlow multiplies float32 with a mantissa of 10 bits; an exact export would seem wrong.
         tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return _ADVICE.search(record.getMessage()) is None
 
 
 @contextmanager

@@ -1,8 +1,9 @@
+import logging
 import os
 
 import pytest
 
-from training.startup import held_back_stderr
+from training.startup import held_back_stderr, start_tensorflow
 
 CHATTER = (
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
@@ -21,6 +22,16 @@ def test_chatter_is_dropped_and_errors_are_passed_on(capfd):
         os.write(2, (CHATTER + ERRORS + "no newline at the end").encode())
         assert capfd.readouterr().err == ""
     assert capfd.readouterr().err == ERRORS + "no newline at the end"
+
+
+def test_advice_to_programmers_is_left_out_and_warnings_are_not(caplog):
+    start_tensorflow()
+    logger = logging.getLogger("tensorflow")
+    logger.warning("%d out of the last %d calls to %s triggered tf.function retracing.", 5, 14, "<function>")
+    logger.warning("There are non-GPU devices in `tf.distribute.Strategy`, not using nccl allreduce.")
+    logger.warning("Efficient allreduce is not supported for 3 IndexedSlices")
+    logger.error("The disk is on fire")
+    assert caplog.messages == ["Efficient allreduce is not supported for 3 IndexedSlices", "The disk is on fire"]
 
 
 def test_errors_are_passed_on_when_the_start_fails(capfd):

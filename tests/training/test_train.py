@@ -1,10 +1,12 @@
 import keras
 import numpy as np
+import photos
 import pytest
 import shapes
 import tensorflow as tf
 
-from training.datasets import Dataset, Split
+from training.cli import _config, file_options
+from training.datasets import Dataset, Split, load
 from training.errors import ConfigInvalid, TrainingDiverged
 from training.fitting.runs import open_run
 from training.train import Logging, train
@@ -26,6 +28,19 @@ def test_it_learns(trained, dataset):
 
 def test_the_same_seed_gives_the_same_weights(trained, dataset):
     assert weights(train(shapes.config(), dataset)) == weights(trained)
+
+
+def test_the_same_folder_gives_the_same_weights_wherever_it_lies(tmp_path):
+    """Read anew, by threads, into another cache, through a recipe's splits and seed."""
+
+    def trained_on(place):
+        folder = photos.make(tmp_path / place / "shapes", bad=False)
+        config = _config(None, "quick", None, {"data": str(folder), "epochs": 2, "height": 16, "width": 16})
+        return train(config, load("files", folder, options=file_options(config), cache=tmp_path / place / "cache"))
+
+    one, other = map(trained_on, ("here", "there"))
+    assert weights(one) == weights(other)
+    assert one.history == other.history
 
 
 def test_the_history_has_a_value_an_epoch(trained):

@@ -126,4 +126,6 @@ def test_a_variant_that_is_refused_costs_only_itself(tmp_path):
     bundle = train_and_publish(shapes.config(int8_pictures=1), dataset, tmp_path, said.append)
     assert [variant.name for variant in bundle.manifest.variants] == ["onnx", "saved_model"]
     assert not (bundle.path / "model.int8.onnx").exists()
-    assert any("there will be no such variant: head 'class' is right on" in sentence for sentence in said)
+    assert any(
+        "no int8 variant is published, only the exact model: head 'class' is right on" in sentence for sentence in said
+    )
