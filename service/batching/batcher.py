@@ -18,6 +18,7 @@ from service.batching.entries import Entry, Priority, Ran, Waiter
 from service.batching.estimate import Estimate
 from service.batching.instance import Piece
 from service.batching.instances import Instances, Renewal
+from service.batching.throughput import Throughput
 from service.batching.waiting import Waiting
 from service.errors import CannotMeetDeadline, ModelNotReady, RuntimeFailed
 from service.runtimes.base import Arrays, Runtime
@@ -47,6 +48,7 @@ class Batcher:
         """`timeout` is the seconds of one batch after which its instance is given up; `renewal` replaces it."""
         self.max_batch_size = max_batch_size
         self.estimate = Estimate()
+        self.throughput = Throughput()
         self.changed: Callable[[], None] = _nothing
         """Called when `problem` changed; `service.models` sets it."""
         self._metrics = metrics
@@ -159,7 +161,9 @@ class Batcher:
         now = time.monotonic()
         left = (1 - headroom) * (deadline - now)
         # Nearly all calls have time enough for every batch to take the longest there is; only the others are reckoned.
-        if left > decoding + (2 + (ahead + count) / self.max_batch_size) * self.estimate.longest:
+        rows = ahead + count
+        most = (2 + rows / self.max_batch_size) * self.estimate.longest
+        if left > decoding + most + rows * self.throughput.seconds_per_row:
             return
         wait, run = 0.0, 0.0
         if self.estimate.known and (ahead or not self._instances.idle):
@@ -184,7 +188,7 @@ class Batcher:
             return
         before = self._instances
         self.max_batch_size = self._waiting.max_batch_size = max_batch_size
-        self.estimate = Estimate()
+        self.estimate, self.throughput = Estimate(), Throughput()
         self._instances = self._instances_of(runtimes, renewal)
         self._instances_changed()
         await before.stop()
@@ -216,7 +220,8 @@ class Batcher:
         full, rest = divmod(ahead + count - 1, self.max_batch_size)
         wait = self._instances.seconds_busy(self.estimate, now)
         if full:
-            wait += full * self.estimate.seconds(self.max_batch_size) / max(1, len(self._instances))
+            runs = self.estimate.seconds(self.max_batch_size) / max(1, len(self._instances))
+            wait += full * max(runs, self.throughput.seconds_per_row * self.max_batch_size)
         return wait, self.estimate.seconds(rest + 1)
 
     def _dispatch(self) -> None:
@@ -235,6 +240,7 @@ class Batcher:
         for piece in pieces:
             rows += self._answer(began, piece)
         self._metrics.batch_size.observe(rows)
+        self.throughput.observe(rows, time.monotonic(), busy=not self._instances.idle)
 
     def _answer(self, began: float, piece: Piece) -> int:
         """Answers those that were run together; gives their rows."""
@@ -269,6 +275,7 @@ class Batcher:
 
     def _refuse(self, why: str) -> None:
         self._refusal = why
+        self.throughput = Throughput()
         for entry in self._waiting.clear():
             entry.fail(ModelNotReady(why))
 
