@@ -27,8 +27,9 @@ from service.telemetry.metrics import VersionMetrics
 TIMEOUT_SECONDS: Final = 30.0
 # A refused caller is never told to come back at once: what it was refused for takes a while to go away.
 LEAST_RETRY_SECONDS: Final = 0.1
-# Of the time a call has left when it comes. Estimates are means: of the calls that only just fit, half would be late.
-HEADROOM: Final = 0.15
+# Of the time a call has left when it comes. Estimates are means, and know nothing of the way to and from the server: of
+# the calls that only just fit, half would be late, and each of those takes the cores as long as one that is answered.
+HEADROOM: Final = 0.3
 _UNLOADED = "the model was unloaded before this call's turn; try again"
 
 
