@@ -179,9 +179,10 @@ def _fit(network: keras.Model, stage: Stage, split: Split, backup: Path) -> None
         optimizer=keras.optimizers.AdamW(rate, weight_decay=_WEIGHT_DECAY),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
+        jit_compile=False,  # on a CPU XLA compiles for minutes
     )
     network.fit(
-        photos.images,
+        {INPUT: photos.images},
         photos.labels,
         batch_size=_BATCH_SIZE,
         epochs=stage.epochs,
