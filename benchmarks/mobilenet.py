@@ -162,7 +162,7 @@ def _unless_refused(make: Callable[[], Variant]) -> tuple[Variant, ...]:
 def _network(side: int, clothing: Dataset, precision: str, weights: Path | None) -> keras.Model:
     blank = Split(np.zeros((1, side, side, 3), np.uint8), clothing.test.labels[:1])
     network = untrained(CONFIG, replace(clothing, train=blank), task(clothing), precision)
-    for layer in network._flatten_layers():  # noqa: SLF001 - the backbone is a model within the model
+    for layer in (layer for part in network.layers for layer in getattr(part, "layers", ())):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = _MOMENTUM
     if weights:
