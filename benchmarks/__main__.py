@@ -180,7 +180,7 @@ PARTS: dict[str, Callable[[Bundle, argparse.Namespace], Figures]] = {
     "overload": overload,
     "start": start,
 }
-MODELS = {"calls": "small", "photos": "mobilenet", "overload": "mobilenet", "start": "small"}
+MODELS = {"calls": "small", "photos": "mobilenet_v2", "overload": "mobilenet_v2", "start": "small"}
 
 
 def _show_limits(bundle: Bundle, picture: bytes, seconds: float) -> tuple[list[Limit], Limit]:

@@ -6,7 +6,7 @@ is ended goes on where it was. Called by `models`, in the one run that finds no 
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from training.tasks.classification import INPUT, task
 from training.train import untrained
 from training.variants import Gate, int8_variant
 
-NAME = "mobilenet"
+NAME = "mobilenet_v2"
 SIDE = 224
 TEST_PHOTOS = 500
 CALIBRATION_PHOTOS = 256
@@ -62,28 +62,27 @@ CONFIG = replace(preset("files"), architecture="transfer", backbone="MobileNetV2
 STAGES = (Stage(96, 2000, 6, 3e-3), Stage(SIDE, 1000, 1, 7.5e-4))
 
 
-def make(clothing: Dataset, repository: Path, photos: Path, stages: Sequence[Stage] = STAGES) -> Bundle:
-    """Trains it on photos of the clothing and publishes it as "mobilenet", the test photos beside it in `photos`."""
-    work = repository / "training"
+def make(clothing: Dataset, repository: Path, photos: Path, work: Path) -> Bundle:
+    """Trains it on photos of the clothing and publishes it, its test photos in `photos`; `work` is gone afterwards."""
     work.mkdir(parents=True, exist_ok=True)
     print(f"training the reference MobileNetV2, once; what is done of it is kept in {work}")
-    network = train(clothing, work, stages)
-    bundle = publish(network, in_files(clothing, photos, stages[-1].side), repository)
+    network = train(clothing, work)
+    bundle = publish(network, in_files(clothing, photos), repository)
     shutil.rmtree(work)
     return bundle
 
 
-def train(clothing: Dataset, work: Path, stages: Sequence[Stage] = STAGES) -> keras.Model:
-    """The trained network, in float32, for photos at the last stage's size; or what `work` keeps of it."""
+def train(clothing: Dataset, work: Path) -> keras.Model:
+    """The trained network, in float32; what `work` keeps of it is not trained again."""
     weights = None
-    for number, stage in enumerate(stages):
+    for number, stage in enumerate(STAGES):
         file = work / f"stage-{number}.weights.h5"
         if not file.exists():
             network = _network(stage.side, clothing, "mixed_bfloat16", weights)
             _fit(network, stage, clothing.train, work / f"stage-{number}")
             network.save_weights(file)
         weights = file
-    return _network(stages[-1].side, clothing, "float32", weights)
+    return _network(SIDE, clothing, "float32", weights)
 
 
 def in_photos(split: Split, preprocessing: Preprocessing, count: int, folder: Path | None = None) -> Split:
@@ -106,11 +105,11 @@ def preprocessing(side: int) -> Preprocessing:
     return Preprocessing(input=INPUT, height=side, width=side, channels=3)
 
 
-def in_files(clothing: Dataset, folder: Path, side: int) -> Dataset:
+def in_files(clothing: Dataset, folder: Path) -> Dataset:
     """The photos that the exported model is measured on, as files in `folder`, and those that int8 is calibrated on."""
     folder.mkdir(parents=True, exist_ok=True)
-    train = in_photos(clothing.train, preprocessing(side), CALIBRATION_PHOTOS)
-    test = in_photos(clothing.test, preprocessing(side), TEST_PHOTOS, folder)
+    train = in_photos(clothing.train, preprocessing(SIDE), CALIBRATION_PHOTOS)
+    test = in_photos(clothing.test, preprocessing(SIDE), TEST_PHOTOS, folder)
     return replace(clothing, train=train, validation=train, test=test)
 
 

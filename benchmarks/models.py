@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 SEED = 7
 GOLDEN_PICTURES = 16
-PHOTOS = "photos"
 
 _SMALL = Preprocessing(input="image", height=28, width=28, channels=1)
 
@@ -75,8 +74,11 @@ def thumbnail(seed: int) -> bytes:
 
 
 def photos(folder: Path) -> list[bytes]:
-    """The test photos of MobileNetV2, JPEG of 500x375, as they were written when it was made."""
-    return [path.read_bytes() for path in sorted((folder / "mobilenet" / PHOTOS).glob("*.jpg"))]
+    """The test photos of MobileNetV2, JPEG of 500x375, as they were written into the folder when it was made."""
+    files = sorted((folder / "photos").glob("*.jpg"))
+    if not files:
+        raise SystemExit(f"make bench: {folder} holds no photos of its MobileNetV2; remove it, to make both anew")
+    return [path.read_bytes() for path in files]
 
 
 def _small(repository: Path) -> Bundle:
@@ -117,7 +119,8 @@ def _mobilenet(repository: Path) -> Bundle:
     from benchmarks import mobilenet
     from training.datasets import load
 
-    return mobilenet.make(load("fashion_mnist", say=print), repository, repository / PHOTOS)
+    folder = repository.parent
+    return mobilenet.make(load("fashion_mnist", say=print), repository, folder / "photos", folder / "training")
 
 
-_MAKERS: dict[str, Callable[[Path], Bundle]] = {"small": _small, "mobilenet": _mobilenet}
+_MAKERS: dict[str, Callable[[Path], Bundle]] = {"small": _small, "mobilenet_v2": _mobilenet}
