@@ -1,7 +1,7 @@
 """The photos that the reference MobileNetV2 is trained on and asked about: clothing before clouds, as JPEG.
 
-Fashion-MNIST's pictures are 28x28 and grey; here each lies, enlarged and tinted, somewhere on a coloured noise that is
-as rough as photos are, so that a file is as large as a photo's and takes as long to decode. A photo follows from its
+Fashion-MNIST's pictures are 28x28 and grey; here each lies, enlarged and tinted, on a coloured noise that is as rough
+as photos are, so that a file is as large as a photo's and takes as long to decode. A photo follows from its
 number alone. Called by `models` and `mobilenet`.
 """
 
@@ -16,8 +16,7 @@ from PIL import Image
 HEIGHT, WIDTH = 375, 500
 
 _BACKGROUNDS = 16  # which differ further by where they begin
-_DIMMED = 0.6
-_LEAST_SIDE, _MOST_SIDE = 280, 370
+_DIMMED = 0.4
 _COVERED = 40  # of 255: what is brighter hides the background wholly
 
 
@@ -32,15 +31,12 @@ class Clothing:
         """The picture of that number as a JPEG of 500x375."""
         random = np.random.default_rng(number)
         background = np.roll(_background(number % _BACKGROUNDS), random.integers(0, HEIGHT, 2), axis=(0, 1))
-        side = int(random.integers(_LEAST_SIDE, _MOST_SIDE + 1))
-        top, left = random.integers(0, (HEIGHT - side + 1, WIDTH - side + 1))
-        item = Image.fromarray(self.images[number, :, :, 0]).resize((side, side), Image.Resampling.BICUBIC)
+        item = Image.fromarray(self.images[number, :, :, 0]).resize((HEIGHT, HEIGHT), Image.Resampling.BICUBIC)
         grey = np.asarray(item, np.float32)[:, :, np.newaxis]
-        tint = random.uniform(0.6, 1.0, 3).astype(np.float32)
         covered = np.minimum(grey / _COVERED, 1)
         scene = background.copy()
-        place = scene[top : top + side, left : left + side]
-        place[:] = place * (1 - covered) + grey * tint * covered
+        place = scene[:, (WIDTH - HEIGHT) // 2 : (WIDTH + HEIGHT) // 2]
+        place[:] = place * (1 - covered) + grey * random.uniform(0.6, 1.0, 3).astype(np.float32) * covered
         return jpeg(scene.astype(np.uint8))
 
 

@@ -1,7 +1,7 @@
 """One HTTP/2 connection that makes one gRPC call over and over: the frames that this takes and no more.
 
-A client library costs more a call than the server under measurement; this costs some tens of microseconds, because what
-repeats is prepared once and a message goes out in pieces of one buffer. Both sides' flow control and the server's limit
+A client library may cost as much a call as the server under measurement; here what repeats is prepared once, and a
+message goes out in pieces of one buffer. Both sides' flow control and the server's limit
 of open streams are kept. The invariant: every call that was put in ends in exactly one `Ended`. One thread owns a
 connection; it is never blocked. Called by `arrivals` and `caller`. Source: RFC 9113.
 """

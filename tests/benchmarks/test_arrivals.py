@@ -1,4 +1,4 @@
-"""The open loop's generator against real servers: it counts what a gRPC client library counts, and what they sent."""
+"""The load generators against real servers: they count what a gRPC client library counts, and what the server sent."""
 
 import asyncio
 import itertools
@@ -12,6 +12,7 @@ import pytest
 from bundles import encode
 
 from benchmarks.arrivals import arrive, poisson
+from benchmarks.caller import latencies
 from benchmarks.serving import METHOD
 from protos.classifier.v1 import classifier_pb2 as pb
 
@@ -21,6 +22,7 @@ OK, REFUSED, EXPIRED = (
 )
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 IN_TIME = 60.0
+IN_FLIGHT = 12
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_messages_and_answers_larger_than_any_window_go_through(scripted):
 
 
 async def test_each_transport_s_answers_are_counted(asked):
-    request = pb.ClassifyRequest(model=pb.ModelSpec(name="tiny"), inputs=[pb.Input(images=[_picture()])])
+    request = _request()
     assert await _arrived(asked, request) == {OK: 40}
     assert asked.calls("OK") == 40
     request.model.name = "unknown"
@@ -74,8 +76,18 @@ async def test_each_transport_s_answers_are_counted(asked):
 
 @pytest.mark.parametrize("options", [{"max_message_mb": 1}])
 async def test_calls_that_are_refused_before_they_are_sent_whole_end_once(asked):
-    request = pb.ClassifyRequest(model=pb.ModelSpec(name="tiny"), inputs=[pb.Input(images=[bytes(3 << 20)])])
+    request = _request(bytes(3 << 20))
     assert await _arrived(asked, request) == {REFUSED: 40}
+
+
+async def test_the_closed_loop_counts_what_was_answered_until_its_end(asked):
+    request = _request()
+    found = await _called(asked, request)
+    assert asked.calls("OK") - IN_FLIGHT <= len(found) <= asked.calls("OK")
+    assert all(latency > 0 for latency in found)
+    request.model.name = "unknown"
+    with pytest.raises(RuntimeError, match=f"code {NOT_FOUND}"):
+        await _called(asked, request)
 
 
 def test_a_port_where_nothing_speaks_grpc_is_an_error():
@@ -117,9 +129,15 @@ async def _arrived(asked, request: pb.ClassifyRequest) -> Counter[int]:
     return _counts(outcomes)
 
 
+async def _called(asked, request: pb.ClassifyRequest) -> list[float]:
+    address = f"127.0.0.1:{asked.server.port}"
+    return await asyncio.to_thread(latencies, address, IN_FLIGHT, 0.2, METHOD, request.SerializeToString())
+
+
 def _counts(outcomes: np.ndarray) -> Counter[int]:
     return Counter(outcomes[:, 1].astype(int).tolist())
 
 
-def _picture() -> bytes:
-    return encode(np.zeros((8, 8, 1), np.uint8))
+def _request(picture: bytes | None = None) -> pb.ClassifyRequest:
+    images = [picture or encode(np.zeros((8, 8, 1), np.uint8))]
+    return pb.ClassifyRequest(model=pb.ModelSpec(name="tiny"), inputs=[pb.Input(images=images)])
