@@ -1,10 +1,9 @@
 """The sections about what the model answered: learning, classes, probabilities, mistakes, and its view of the data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from training.calibrate import Bin, reliability
 from training.evaluate import Evaluation
 from training.report.parts import Cards, Chart, Column, Missing, Part, Section, Subject, Table
 from training.report.record import Chosen
@@ -12,7 +11,7 @@ from training.visualize.cards import percent, plain
 from training.visualize.confusion import confusion_matrix
 from training.visualize.curves import learning_curve
 from training.visualize.embedding import Projection, embedding
-from training.visualize.reliability import FEW, Reliability, reliability, reliability_diagram
+from training.visualize.reliability import FEW, reliability_diagram
 from training.visualize.sheet import Card
 
 _NO_ANSWERS = "This version holds no answers to test pictures, so {} left out."
@@ -88,15 +87,13 @@ def confidence(subject: Subject) -> Section:
     return Section("confidence", "Confidence", lead, parts)
 
 
-def _curves(subject: Subject, head: str, answers: Evaluation) -> dict[str, Reliability]:
+def _curves(subject: Subject, head: str, answers: Evaluation) -> dict[str, Sequence[Bin]]:
     """The published probabilities, and those before calibration where there was any."""
     published = reliability(answers.scores, answers.predicted == answers.labels)
     fitted = subject.record.metrics.get("heads", {}).get(head, {}).get("calibration", {})
     if fitted.get("temperature") is None:
         return {"published": published}
-    before = fitted["before"]["bins"]
-    counts, shares, accuracies = (np.array([one[key] for one in before]) for key in ("count", "confidence", "accuracy"))
-    return {"after calibration": published, "before": Reliability(counts, shares, accuracies)}
+    return {"after calibration": published, "before": [Bin(**one) for one in fitted["before"]["bins"]]}
 
 
 def mistakes(subject: Subject) -> Section:

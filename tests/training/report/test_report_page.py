@@ -156,7 +156,10 @@ def test_a_model_that_makes_no_mistake_is_praised():
 
 def test_two_curves_are_drawn_where_calibration_was_recorded():
     subject = pages.subject(None, {"class": ("a", "b")})
-    bins = [{"count": 20, "confidence": 0.95, "accuracy": 0.7}, {"count": 40, "confidence": 0.6, "accuracy": 0.6}]
+    bins = [
+        {"lower": 14 / 15, "upper": 1.0, "count": 20, "confidence": 0.95, "accuracy": 0.7},
+        {"lower": 8 / 15, "upper": 9 / 15, "count": 40, "confidence": 0.6, "accuracy": 0.6},
+    ]
     record = dataclasses.replace(
         subject.record, metrics={"heads": {"class": {"calibration": {"temperature": 0.7, "before": {"bins": bins}}}}}
     )
