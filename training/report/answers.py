@@ -1,20 +1,24 @@
-"""The sections about what the model answered: learning, classes, probabilities, mistakes, and its view of the data."""
+"""The sections about what the model answered: learning, classes, probabilities, mistakes, and its view of the data.
 
-from collections.abc import Iterator, Mapping, Sequence
+A section without a part says that the version holds nothing of it; `make` leaves it out.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from training.calibrate import Bin, reliability
 from training.evaluate import Evaluation
 from training.report.parts import Cards, Chart, Column, Missing, Part, Section, Subject, Table
 from training.report.record import Chosen
-from training.visualize.cards import percent, plain
+from training.visualize.cards import Pictures, plain, words_for
 from training.visualize.confusion import confusion_matrix
 from training.visualize.curves import learning_curve
 from training.visualize.embedding import Projection, embedding
 from training.visualize.reliability import FEW, reliability_diagram
 from training.visualize.sheet import Card
-
-_NO_ANSWERS = "This version holds no answers to test pictures, so {} left out."
 
 
 def learning(subject: Subject) -> Section:
@@ -23,8 +27,7 @@ def learning(subject: Subject) -> Section:
     history: Mapping[str, Any] = subject.record.metrics.get("history", {})
     names = [name for name in history if f"val_{name}" in history and (name == "loss" or name.endswith("accuracy"))]
     if not names:
-        sentence = "This version holds no history of a training run, so its learning curves are left out."
-        return Section("learning", "Learning", lead, [Missing(sentence)])
+        return Section("learning", "Learning", lead)
     kept = subject.record.metrics["best_epoch"] - 1
     return Section("learning", "Learning", lead, [_curve(name, history, kept) for name in names])
 
@@ -55,7 +58,6 @@ def classes(subject: Subject) -> Section:
             Chart(name, caption, confusion_matrix(answers.confusion, labels)),
             _per_class(answers, labels, of_head),
         ]
-    parts = parts or [Missing(_NO_ANSWERS.format("the figures of its classes are"))]
     return Section("classes", "Class by class", lead, parts)
 
 
@@ -76,14 +78,16 @@ def confidence(subject: Subject) -> Section:
     """Reliability diagrams, before and after calibration where the record has both."""
     lead = "Whether an answer given with 80% is right in 80% of the cases."
     parts: list[Part] = []
+    activations = {head.name: head.activation for head in subject.manifest.heads}
     for head, answers in subject.record.evaluations.items():
+        if activations[head] == "none":
+            continue
         curves = _curves(subject, head, answers)
         caption = (
             f"On the dashed line probabilities mean what they say{_of(head, subject)}; below it the model is too sure, "
             f"above it too modest; ECE is the mean distance, faint dots are of fewer than {FEW} answers."
         )
         parts.append(Chart(_file("reliability", head, subject), caption, reliability_diagram(curves)))
-    parts = parts or [Missing(_NO_ANSWERS.format("the reliability of its probabilities is"))]
     return Section("confidence", "Confidence", lead, parts)
 
 
@@ -109,18 +113,45 @@ def mistakes(subject: Subject) -> Section:
                 f"Each card says what the model answered{_of(head, subject)}, how sure it was, and the true label."
             )
             parts.append(Cards(_file("mistakes", head, subject), caption, cards))
-    if not subject.record.evaluations:
-        parts.append(Missing(_NO_ANSWERS.format("its mistakes are")))
-    parts = parts or [Missing("Not one test example was answered wrongly.")]
+    if subject.record.evaluations and not parts:
+        parts.append(Missing("Not one test example was answered wrongly."))
     return Section("mistakes", "Mistakes", lead, parts)
 
 
 def _mistaken(subject: Subject, head: str, chosen: Chosen) -> Iterator[Card]:
     answers, labels = subject.record.evaluations[head], subject.labels[head]
+    words = words_for(next(one for one in subject.manifest.heads if one.name == head))
     for place, row in enumerate(chosen.rows):
         pictures = plain(chosen.pictures, place)
         wrong, true = labels[answers.predicted[row]], labels[answers.labels[row]]
-        yield Card(f"{wrong} {percent(answers.scores[row])}", pictures, f"truth: {true}", is_wrong=True)
+        yield Card(f"{wrong} {words(answers.scores[row])}", pictures, f"truth: {true}", is_wrong=True)
+
+
+def golden(subject: Subject) -> Section:
+    """The golden pictures with the original's answers, where no test pictures are shown."""
+    lead = "The pictures that every server must answer as the original did, before it serves the model."
+    if subject.record.examples is not None or not subject.golden_answers:
+        return Section("golden", "Golden pictures", lead)
+    pixels = subject.golden_pixels()
+    parts = [
+        Cards(
+            _file("golden", head.name, subject),
+            f"Each card says what the original answered{_of(head.name, subject)}, and how sure it was.",
+            _answered(pixels, subject.golden_answers[head.output], subject.labels[head.name], words_for(head)),
+        )
+        for head in subject.manifest.heads
+    ]
+    return Section("golden", "Golden pictures", lead, parts)
+
+
+def _answered(
+    pixels: Pictures, answers: NDArray[np.floating], labels: tuple[str, ...], words: Callable[[float], str]
+) -> list[Card]:
+    best = answers.argmax(axis=1)
+    return [
+        Card(f"{labels[number]} {words(answers[place, number])}", plain(pixels, place))
+        for place, number in enumerate(best)
+    ]
 
 
 def projection(subject: Subject) -> Section:
@@ -128,8 +159,7 @@ def projection(subject: Subject) -> Section:
     lead = "Test examples as the last layer sees them: what lies together is alike to the model."
     flat = subject.record.embedding
     if flat is None or len(flat.shares) < 2:  # noqa: PLR2004 - a plane has two axes
-        sentence = "This version holds no projection of its test pictures, so this picture is left out."
-        return Section("projection", "Embedding", lead, [Missing(sentence)])
+        return Section("projection", "Embedding", lead)
     head = next(iter(subject.labels))
     caption = (
         f"One dot an example, {len(flat.classes):,} in all, coloured by its true class, on the axes along which the "

@@ -7,7 +7,7 @@ from typing import Any
 
 from bundle.manifest import Preprocessing
 from training.config import TrainingConfig
-from training.report.parts import Column, Facts, Missing, Part, Section, Subject, Table
+from training.report.parts import Column, Facts, Part, Section, Subject, Table
 
 _DIGEST = 19  # letters of a digest that tell it from others: "sha256:" and 12 digits
 
@@ -33,11 +33,17 @@ def summary(subject: Subject) -> Section:
     contract = {f"input {spec.input}": _picture(spec) for spec in manifest.preprocessing}
     contract |= {f"head {head.name}": _labels(subject.labels[head.name]) for head in manifest.heads}
     parts: list[Part] = [Facts("What the model takes and answers.", contract)]
-    if config:
+    if decisions := subject.record.metrics.get("decisions"):
+        known = {name.replace("_", " "): _digest(str(value)) for name, value in config.items() if value is not None}
+        parts.append(Facts("What it was published from.", known))
+        rows = [(sentence,) for sentence in decisions]
+        parts.append(Table("What its file says, and what its owner said.", [("decision", "text")], rows))
+    elif config:
         said = {name.replace("_", " "): _value(value) for name, value in config.items() if not _usual(name, value)}
         parts.append(Facts("How it was trained; all else as it comes.", said))
     parts.append(Facts("Where it comes from.", _origin(subject)))
-    return Section("summary", "Summary", "What was trained, on what, and what it takes and gives.", parts)
+    lead = "What the model takes and gives, how it was made, and where it comes from."
+    return Section("summary", "Summary", lead, parts)
 
 
 def _usual(name: str, value: object) -> bool:
@@ -46,12 +52,11 @@ def _usual(name: str, value: object) -> bool:
 
 
 def proof(subject: Subject) -> Section:
-    """How far every exported format is from Keras."""
+    """How far every exported format is from the original, which is Keras where it was trained here."""
     found = subject.record.metrics.get("parity", [])
-    lead = "Every exported format ran in a fresh process and was compared with Keras, number by number."
+    lead = "Every exported format ran in a fresh process and was compared with the original model, number by number."
     if not found:
-        sentence = "This version holds no parity table; its golden samples are compared whenever a server loads it."
-        return Section("proof", "Proof", lead, [Missing(sentence)])
+        return Section("proof", "Proof", lead)
     columns: list[Column] = [
         ("format", "text"),
         ("output", "text"),
@@ -71,7 +76,7 @@ def proof(subject: Subject) -> Section:
         )
         for one in found
     ]
-    caption = "Max and mean are absolute differences between probabilities; above its tolerance nothing is published."
+    caption = "Max and mean are absolute differences between scores; above its tolerance nothing is published."
     return Section("proof", "Proof", lead, [Table(caption, columns, rows)])
 
 
