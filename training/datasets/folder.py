@@ -18,13 +18,19 @@ _NO_PICTURES = frozenset({"desktop.ini", "thumbs.db"})
 def pictures(root: Path) -> list[Listed]:
     """Every picture below `root`, in the order of their paths.
 
-    Raises DatasetUnavailable for a folder that can't be read, DatasetCorrupt for a class folder without pictures and
-    for classes that only validation or test know.
+    Raises DatasetUnavailable for a folder that can't be read, DatasetCorrupt for one without class folders, for a class
+    folder without pictures and for classes that only validation or test know.
     """
     try:
-        return list(_pictures(root))
+        found = list(_pictures(root))
     except OSError as error:
         raise DatasetUnavailable(f"{error.filename or root} can't be read: {error.strerror}") from error
+    if not found:
+        raise DatasetCorrupt(
+            f"{root} has no picture in a folder of its class; put every class's pictures into a folder of its name, as "
+            f"{root.name}/rose/1.jpg"
+        )
+    return found
 
 
 def _pictures(root: Path) -> Iterator[Listed]:

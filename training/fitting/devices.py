@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from training.errors import ConfigInvalid, RunUnusable
 from training.fitting.cluster import Share, share
-from training.startup import held_back_stderr
+from bundle.chatter import held_back_stderr
 
 
 @dataclass(frozen=True, slots=True, eq=False)

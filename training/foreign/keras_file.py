@@ -25,7 +25,9 @@ from training.foreign import keras_wrapping, saved_model, tf_graph
 from training.foreign.original import Array, Arrays, Original, in_fixed_batches
 from training.visualize.walk import has_graph
 
-_UNKNOWN_CLASS = re.compile(r"(?:Could not locate (?:class|function)|Unknown (?:layer|class|\w+ function):?) '(.+?)'")
+_UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown (?:layer|class|\w+ function):?) '(.+?)'")
+# What Keras adds for a class that its owner registered in a package of his own.
+_REGISTERED = re.compile(r"'registered_name': '([^']+>[^']+)'")
 _BATCH = 32
 
 
@@ -175,20 +177,30 @@ def _by_tf_keras(path: Path, objects: dict[str, Any], error: Exception) -> Origi
 
 def _unreadable(path: Path, error: Exception, remedy: str = "") -> ModelUnreadable:
     reason = " ".join(str(error).split())
-    unknown = _UNKNOWN_CLASS.search(reason)
+    unknown = _UNKNOWN.search(reason)
     other = f"; {remedy}" if remedy else ""
     if unknown is not None:
-        return ModelUnreadable(
-            f"{path}: {unknown[1]!r} is not a layer of Keras; name the class that it is with "
-            f"--custom module:{unknown[1]}, or write the model with model.export(FOLDER) where it was made and "
-            f"publish FOLDER{other}"
-        )
+        return ModelUnreadable(f"{path}: {_unknown(unknown[1], reason)}{other}")
     if "ambda" in reason and "unsafe" in reason.lower():
         return ModelUnreadable(
             f"{path}: it has a Lambda layer, which is code that came with the file and is never run here; write the "
             "model with model.export(FOLDER) where it was made and publish FOLDER"
         )
     return ModelUnreadable(f"{path}: Keras can't read it: {_cut(reason)}{other}")
+
+
+def _unknown(found: str, reason: str) -> str:
+    """The sentence about a class that is not Keras's; `found` is its name, or "package>Name" in a `.h5`."""
+    registered = _REGISTERED.search(reason)
+    full = registered[1] if registered is not None else found
+    name = full.rpartition(">")[2]
+    called = f"{name!r}, registered as {full!r}," if ">" in full else repr(name)
+    module = re.search(rf"'module': '([\w.]+)', 'class_name': '{re.escape(name)}'", reason)
+    home = "module" if module is None or module[1] in {"builtins", "__main__"} else module[1]
+    return (
+        f"{called} is not a layer of Keras; give --custom {home}:{name}, where {home} is the Python module that "
+        "defines it, or write the model with model.export(FOLDER) where it was made and publish FOLDER"
+    )
 
 
 def _cut(reason: str, most: int = 300) -> str:

@@ -1,8 +1,10 @@
+"""What is said while TensorFlow starts: chatter is dropped, everything else is passed on."""
+
 import os
 
 import pytest
 
-from training.startup import held_back_stderr
+from bundle.chatter import held_back_stderr
 
 CHATTER = (
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
