@@ -35,9 +35,7 @@ def summary(subject: Subject) -> Section:
     parts: list[Part] = [Facts("What the model takes and answers.", contract)]
     if decisions := subject.record.metrics.get("decisions"):
         known = {name.replace("_", " "): _digest(str(value)) for name, value in config.items() if value is not None}
-        parts.append(Facts("What it was published from.", known))
-        rows = [(sentence,) for sentence in decisions]
-        parts.append(Table("What its file says, and what its owner said.", [("decision", "text")], rows))
+        parts.append(Facts("What it was published from.", known | {"decided": "; ".join(decisions)}))
     elif config:
         said = {name.replace("_", " "): _value(value) for name, value in config.items() if not _usual(name, value)}
         parts.append(Facts("How it was trained; all else as it comes.", said))

@@ -149,7 +149,8 @@ def test_folders_that_are_half_labels_are_refused(publish, model, usual, tmp_pat
 def test_a_folder_without_pictures_is_refused(publish, model, usual, tmp_path):
     (tmp_path / "pictures").mkdir()
     finished = publish(model, *usual, "--golden", tmp_path / "pictures")
-    assert "there are no pictures (.bmp, .gif, .jpeg, .jpg, .png, .webp) in it" in finished.stderr
+    assert "there are no pictures (.bmp, .gif, .jpeg, .jpg, .png, .webp) in it; put them into it" in finished.stderr
+    assert "as pictures/a/1.jpg" in finished.stderr
 
 
 def test_a_picture_that_cant_be_read_is_named(publish, model, usual, tmp_path):
