@@ -23,6 +23,8 @@ from training.foreign.wishes import Wishes
 HEIGHT, WIDTH = keras_models.HEIGHT, keras_models.WIDTH
 layers = keras.layers
 
+pytestmark = pytest.mark.usefixtures("brief", "proved_here")
+
 
 class Module(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="bytes")])

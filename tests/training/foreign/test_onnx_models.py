@@ -23,6 +23,8 @@ from training.foreign.wishes import Wishes
 
 LABELS = ("a", "b", "c")
 
+pytestmark = pytest.mark.usefixtures("brief", "proved_here")
+
 
 @pytest.fixture
 def file(tmp_path):

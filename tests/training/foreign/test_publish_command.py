@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import onnx_models
+import pages
 import pytest
 from PIL import Image
 
@@ -13,6 +14,8 @@ from bundle import store
 from bundle.preprocessing import decode
 
 LABELS = ("a", "b", "c")
+
+pytestmark = pytest.mark.usefixtures("brief", "proved_here")
 
 
 @pytest.fixture
@@ -136,6 +139,10 @@ def test_folders_named_by_label_measure_the_accuracy(publish, model, usual, tmp_
     assert bundle.manifest.metrics == {"test_accuracy": accuracy}
     assert bundle.manifest.variants[0].accuracy == accuracy
     assert f"  accuracy {accuracy:.4f} on 18 labelled pictures, from encoded bytes" in finished.stdout.splitlines()
+    page = pages.Page((bundle.path / "report" / "index.html").read_text(encoding="utf-8"))
+    assert f"{accuracy:.2%} of 18 test examples are right" in page.texts["classes"]
+    assert page.texts["mistakes"].count("truth: ") == 18 - round(18 * accuracy)
+    assert {"confidence", "golden"} <= page.texts.keys()
 
 
 def test_folders_that_are_half_labels_are_refused(publish, model, usual, tmp_path):
