@@ -1,12 +1,15 @@
-"""Publishing without the seconds that are long by nature, for tests that look at something else.
+"""Publishing without the seconds that are long by nature, for tests that look at something else; and the real command.
 
 `test_parity`, the session's `published` and two foreign models have their proof in real processes of their own.
 """
 
+import subprocess
+import sys
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +23,7 @@ class Ended:
     returncode: int
     output: str
 
-    def communicate(self, timeout=None):
+    def communicate(self, timeout=None):  # noqa: ARG002 - it has ended
         return self.output, None
 
     def kill(self):
@@ -53,3 +56,11 @@ def drawn_briefly():
         patch.setattr(speed, "measure", partial(speed.measure, seconds=0))
         patch.setattr("training.report.insides.maximise", partial(maximise, steps=2))
         yield
+
+
+def in_its_process(*arguments):
+    """What the real `convoy` command says, which must be nothing on standard error."""
+    command = [Path(sys.executable).with_name("convoy"), *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    return finished.stdout

@@ -1,6 +1,5 @@
 """The command in this process, and a model of each format that it has published."""
 
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -81,18 +80,10 @@ def foreign(tmp_path_factory, publish, labels, brief):
         source, repository = saved(name, folder), folder / "models"
         usual = ["--name", name, "--labels", labels, "--repository", repository]
         if name == "h5":
-            return Foreign(name, source, repository, in_its_process("publish", source, *usual, *OPTIONS[name]))
+            return Foreign(name, source, repository, proving.in_its_process("publish", source, *usual, *OPTIONS[name]))
         with nullcontext() if name == "onnx" else proving.proved_here():
             finished = publish(source, *usual, *OPTIONS[name])
         assert finished.exit_code == 0, finished.stderr
         return Foreign(name, source, repository, finished.stdout)
 
     return published
-
-
-def in_its_process(*arguments):
-    """What the real command says, which must be nothing on standard error."""
-    command = [Path(sys.executable).with_name("convoy"), *map(str, arguments)]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
-    assert (finished.returncode, finished.stderr) == (0, "")
-    return finished.stdout

@@ -4,7 +4,7 @@ import json
 
 import pages
 import pytest
-from conftest import in_its_process
+from proving import in_its_process
 
 from bundle import store
 from training.report.make import make_report
