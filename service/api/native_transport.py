@@ -25,7 +25,8 @@ from service.api.repeats import Repeats
 from service.api.status import Guard, outcome, trailers
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelNotReady, RequestInvalid, SettingsError
-from service.inference.dataplane import Call, DataPlane
+from service.inference.call import Call
+from service.inference.dataplane import DataPlane
 from service.inference.values import Answer
 
 if TYPE_CHECKING:

@@ -8,15 +8,13 @@ tensor's data. That is looked at where it lies, neither parsed nor copied. The i
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.api import messages
-from service.batching.entries import Priority
-from service.inference.values import Request
-from service.models.version import ModelQuery
+from service.inference.values import Form, Request
 
 # Learning reads the message twice more, so of the payloads that are like no other one in so many is learnt: callers
 # that never repeat themselves cost hardly anything.
@@ -27,16 +25,14 @@ _MOST_AROUND = 1024  # bytes around the tensor's; what is longer has more in it 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A message around its tensor's bytes, in bytes and in values."""
+    """A message around its tensor's bytes, in bytes and in values: a request like those that it stands for."""
 
     head: bytes
     tail: bytes
     name: str
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
-    model: ModelQuery
-    top_k: int | None
-    priority: Priority
+    like: Request
     id: int
 
     def fits(self, payload: bytes) -> bool:
@@ -45,8 +41,9 @@ class _Known:
 
     def request(self, payload: bytes, deadline: float) -> Request:
         """The request with this payload's tensor."""
+        like = self.like
         tensor = np.ndarray(self.shape, self.dtype, payload, len(self.head))
-        return Request(self.model, {self.name: tensor}, self.top_k, deadline, self.priority)
+        return Request(like.model, {self.name: tensor}, like.top_k, deadline, like.priority, like.explain, like.form)
 
 
 class Repeats:
@@ -80,9 +77,8 @@ class Repeats:
         if more or not isinstance(values, np.ndarray):
             return
         head, tail = _around(message, values.nbytes)
-        known = _Known(
-            head, tail, name, values.dtype, values.shape, request.model, request.top_k, request.priority, message.id
-        )
+        like = replace(request, inputs={}, form=Form())  # without its pixels, which nobody needs any more
+        known = _Known(head, tail, name, values.dtype, values.shape, like, message.id)
         # A payload in which the fields are in another order than ours is read like any, and not learnt.
         if len(head) + len(tail) == len(payload) - values.nbytes <= _MOST_AROUND and known.fits(payload):
             if len(self._known) >= _MOST_LENGTHS:

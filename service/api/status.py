@@ -110,7 +110,8 @@ class Guard:
 
     def ended(self, method: str, code: grpc.StatusCode, began: float) -> None:
         """Counts an accepted call as over."""
-        self._metrics.call(method, code.name).observe(time.monotonic() - began)
+        name = "OK" if code is Code.OK else code.name  # which an Enum takes half a microsecond to tell
+        self._metrics.call(method, name).observe(time.monotonic() - began)
         self._running -= 1
         if self._closed and not self._running:
             self._idle.set()

@@ -17,7 +17,8 @@ from protos.classifier.v1 import classifier_pb2 as pb
 from service.api import encoding, messages
 from service.api.status import Guard, outcome
 from service.errors import RequestInvalid
-from service.inference.dataplane import Call, DataPlane
+from service.inference.call import Call
+from service.inference.dataplane import DataPlane
 from service.inference.values import Answer
 
 METHOD = "ClassifyStream"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from bundle.manifest import Signature
-from service.batching.entries import Entry, Priority, Ran, Waiter
+from service.batching.entries import Batch, Entry, Priority, Ran, Waiter
 from service.batching.estimate import Estimate
 from service.batching.instance import Piece
 from service.batching.instances import Instances, Renewal
@@ -239,22 +239,23 @@ class Batcher:
     def _answer(self, began: float, piece: Piece) -> int:
         """Answers those that were run together; gives their rows."""
         self._metrics.compute.observe(piece.seconds)
-        begin = 0
+        batch = Batch(piece.outputs)
+        first = 0
         for part in piece.slices:
-            waited = began - part.entry.arrived
+            entry = part.entry
+            waited = began - entry.arrived
             self._metrics.queue.observe(waited)
             if piece.error is not None:
-                part.entry.fail(piece.error)
+                entry.fail(piece.error)
             else:
                 try:
-                    own = {name: values[begin : begin + part.count] for name, values in piece.outputs.items()}
-                    part.entry.deliver(part, own, waited, piece.seconds)
+                    entry.deliver(part, batch, first, waited, piece.seconds)
                 except Exception as error:  # whatever it is, the batch's other entries are answered
-                    part.entry.fail(RuntimeFailed(f"the runtime's outputs differ from batch to batch: {error}"))
-            begin += part.count
+                    entry.fail(RuntimeFailed(f"the runtime's outputs differ from batch to batch: {error}"))
+            first += part.count
         if piece.error is None:
-            self.estimate.observe(begin, piece.seconds)
-        return begin
+            self.estimate.observe(first, piece.seconds)
+        return first
 
     def _instances_changed(self) -> None:
         """Whoever waits while nothing works is told to ask elsewhere, rather than to wait for what may never come."""

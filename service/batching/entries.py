@@ -4,10 +4,9 @@ An entry may carry many rows and be spread over several batches; its waiter is c
 is back, or with the first error. Belongs to the event loop; only the arrays are read by the instances' threads.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,13 +20,34 @@ class Priority(Enum):
     BATCH = "batch"
 
 
-@dataclass(slots=True)
-class Ran:
-    """What an entry gets back: outputs [n, ...] by name, and its longest wait and run in seconds."""
+@dataclass(slots=True, eq=False)
+class Batch:
+    """The outputs [rows, ...] by name of rows that were run together.
 
-    outputs: Mapping[str, Array]
+    `best` is room for what is made of them once, for all whose rows they are, by the number of classes asked for.
+    """
+
+    outputs: Arrays
+    best: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Ran:
+    """What an entry gets back: `count` rows of a batch's outputs from row `first` on, its longest wait and run in
+    seconds.
+    """
+
+    batch: Batch
+    first: int
+    count: int
     queue_seconds: float
     compute_seconds: float
+
+    @property
+    def outputs(self) -> dict[str, Array]:
+        """The entry's own rows [count, ...] by name."""
+        own = slice(self.first, self.first + self.count)
+        return {name: values[own] for name, values in self.batch.outputs.items()}
 
 
 class Waiter(Protocol):
@@ -71,26 +91,28 @@ class Entry:
 
     def take(self, most: int) -> "Slice":
         """The next rows, at most so many."""
-        part = Slice(self, self.taken, min(self.count, self.taken + most))
-        self.taken = part.stop
+        part = Slice(self, self.taken, min(self.count - self.taken, most))
+        self.taken += part.count
         return part
 
-    def deliver(self, part: "Slice", outputs: Arrays, queue_seconds: float, compute_seconds: float) -> None:
-        """Takes the outputs of one slice; the last slice completes the waiter.
+    def deliver(self, part: "Slice", batch: Batch, first: int, queue_seconds: float, compute_seconds: float) -> None:
+        """Takes the outputs of one slice, from row `first` of the batch on; the last slice completes the waiter.
 
         Raises ValueError or KeyError where the outputs are not like those of the entry's other slices.
         """
         if self.waiter.done():
             return
+        ran = Ran(batch, first, part.count, queue_seconds, compute_seconds)
         if part.count == self.count:
-            self.waiter.set_result(Ran(outputs, queue_seconds, compute_seconds))
+            self.waiter.set_result(ran)
             return
-        self._gather(part, outputs)
+        self._gather(part, ran.outputs)
         self._queue_seconds = max(self._queue_seconds, queue_seconds)
         self._compute_seconds = max(self._compute_seconds, compute_seconds)
         self._returned += part.count
         if self._returned == self.count:
-            self.waiter.set_result(Ran(self._outputs, self._queue_seconds, self._compute_seconds))
+            gathered = Batch(self._outputs)
+            self.waiter.set_result(Ran(gathered, 0, self.count, self._queue_seconds, self._compute_seconds))
 
     def fail(self, error: Exception) -> None:
         """Completes the waiter with the error, unless it is complete or its caller has left."""
@@ -103,18 +125,18 @@ class Entry:
         if outputs.keys() != self._outputs.keys():
             raise KeyError(f"outputs {sorted(outputs)} after {sorted(self._outputs)}")
         for name, values in outputs.items():
-            self._outputs[name][part.start : part.stop] = values
+            self._outputs[name][part.start : part.start + part.count] = values
 
 
 @dataclass(slots=True, eq=False)
 class Slice:
-    """Rows start:stop of an entry, inside one batch."""
+    """`count` rows of an entry from row `start` on, inside one batch."""
 
     entry: Entry
     start: int
-    stop: int
+    count: int
 
-    count: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.count = self.stop - self.start
+    def rows(self, name: str) -> Array:
+        """Its rows of an input, a view."""
+        rows = self.entry.rows[name]
+        return rows if self.count == self.entry.count else rows[self.start : self.start + self.count]

@@ -147,7 +147,7 @@ class Instance:
         try:
             run = partial(self.runtime.run, explain=True) if batch[0].entry.explain else self.runtime.run
             outputs = run(self._fill(batch))
-            rows = sum(part.count for part in batch)
+            rows = sum([part.count for part in batch])
             if any(len(values) != rows for values in outputs.values()):
                 returned = {name: len(values) for name, values in outputs.items()}
                 raise RuntimeFailed(f"{self.runtime.info} got {rows} rows and gave back {returned}")
@@ -177,16 +177,15 @@ class Instance:
         copied too.
         """
         if len(batch) == 1 and all(rows.flags.aligned for rows in batch[0].entry.rows.values()):
-            only = batch[0]
-            return {name: rows[only.start : only.stop] for name, rows in only.entry.rows.items()}
+            return {name: batch[0].rows(name) for name in batch[0].entry.rows}
         return {name: self._pack(name, batch) for name in batch[0].entry.rows}
 
     def _pack(self, name: str, batch: Sequence[Slice]) -> Array:
-        parts = [part.entry.rows[name][part.start : part.stop] for part in batch]
+        parts = [part.rows(name) for part in batch]
         buffer = self._buffers.get(name)
         if buffer is None:
             return np.concatenate(parts)
-        return np.concatenate(parts, out=buffer[: sum(map(len, parts))])
+        return np.concatenate(parts, out=buffer[: sum([part.count for part in batch])])
 
 
 def tell(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> bool:

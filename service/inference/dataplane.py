@@ -9,93 +9,28 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
+from weakref import ref
 
 import numpy as np
 
-from bundle.manifest import Head
-from bundle.postprocessing import abstained, top_k
 from bundle.preprocessing import Limits
 from service.batching.batcher import Batcher
-from service.batching.entries import Entry, Priority, Ran
+from service.batching.entries import Priority, Ran
 from service.errors import DeadlinePassed
+from service.inference.call import Call
 from service.inference.checks import by_name, check_explain, check_input, checked_count, checked_top_k
 from service.inference.decoders import Decoders
 from service.inference.decoding import Part, encoded_bytes, split
-from service.inference.values import Answer, HeadAnswer, Images, Reply, Request
-from service.models.ranked import indices_of, maps_of, scores_of
+from service.inference.values import Answer, Images, Reply, Request
 from service.models.registry import Registry
-from service.models.version import DEFAULT_TOP_K, ModelVersion, Servable
-from service.runtimes.base import Array
+from service.models.version import Servable
+from service.runtimes.base import Array, Arrays
 from service.runtimes.cores import usable_cores
 
 T = TypeVar("T")
-
-
-class Call:
-    """One admitted call: a lease, a place for each of its pictures, and the reply that it owes.
-
-    It is the batcher's waiter for rows that go there together, `parts` where they were decoded from pictures; `cancel`
-    is for a caller that leaves.
-    """
-
-    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "decoding", "entry", "parts", "task")
-
-    def __init__(self, version: ModelVersion, servable: Servable, count: int, k: int, reply: Reply) -> None:
-        self._version: ModelVersion | None = version
-        self._servable = servable
-        self._count = count
-        self._k = k
-        self._reply = reply
-        self.task: asyncio.Task[None] | None = None
-        self.decoding: Sequence[asyncio.Future[Part]] = ()
-        self.parts: tuple[Part, ...] = ()
-        self.entry: Entry | None = None
-
-    def done(self) -> bool:
-        """Whether it has ended or its caller has left."""
-        return self._version is None or self._reply.done()
-
-    def set_result(self, ran: Ran, /) -> None:
-        """Answers a call whose rows ran together."""
-        self.answer(self.parts, (ran,))
-
-    def set_exception(self, error: Exception, /) -> None:
-        """Ends the call with an error."""
-        if self._end():
-            self._reply.failed(error)
-
-    def answer(self, parts: Sequence[Part], ran: Sequence[Ran]) -> None:
-        """Ends the call with the answer made of its parts."""
-        if not self._end():
-            return
-        try:
-            answer = _answer(self._servable, self._count, self._k, parts, ran)
-        except Exception as error:
-            self._reply.failed(error)
-        else:
-            self._reply.answered(answer)
-
-    def cancel(self) -> None:
-        """Ends the call without an answer: its caller has left."""
-        entry = self.entry
-        if self._end() and entry is not None:
-            self._servable.batcher.leave(entry)
-        for part in self.decoding:  # where there is a task, it may not have come to wait for them
-            part.cancel()
-        if self.task is not None:
-            self.task.cancel()
-
-    def _end(self) -> bool:
-        """Gives lease and places back; False where that was done before."""
-        if self._version is None:
-            return False
-        self._servable.release(self._count)
-        self._version.release()
-        self._version = None
-        self.entry = None  # which knows this call: the two must not keep the request's bytes alive
-        return True
 
 
 class DataPlane:
@@ -125,16 +60,10 @@ class DataPlane:
         version = self._models.find(request.model)
         servable = version.acquire()
         try:
-            inputs = by_name(request.inputs, servable)
-            count = checked_count(inputs, self._max_images)
-            k = checked_top_k(request.top_k, servable)
-            for spec in servable.bundle.manifest.signature.inputs:
-                check_input(spec, inputs[spec.name], servable)
-            if request.explain:
-                check_explain(servable)
-            tensors = {name: values for name, values in inputs.items() if isinstance(values, np.ndarray)}
+            inputs, count, k = self._checked(request, servable)
+            rows = _as_rows(inputs)
             parts: Sequence[range] = ()
-            if len(tensors) < len(inputs):
+            if rows is None:
                 parts = self._admitted(servable, inputs, count, request)
             else:
                 servable.batcher.check_at_door(count, request.deadline, request.priority)
@@ -143,21 +72,38 @@ class DataPlane:
             version.release()
             raise
         call = Call(version, servable, count, k, reply)
-        if parts:
-            call.decoding = self._decode(call, servable, inputs, parts, request)
-            if len(parts) == 1:
-                call.decoding[0].add_done_callback(partial(self._decoded, call, servable, request))
-            else:
-                call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, request))
-        else:
+        if rows is not None:
             call.entry = servable.batcher.submit(
-                tensors, request.deadline, call, request.priority, explain=request.explain
+                rows, request.deadline, call, request.priority, explain=request.explain
             )
+            return call
+        call.decoding = self._decode(call, servable, inputs, parts, request)
+        if len(parts) == 1:
+            call.decoding[0].add_done_callback(partial(self._decoded, call, servable, request))
+        else:
+            call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, request))
         return call
 
     def close(self) -> None:
         """Ends the decoding threads."""
         self._decoders.close()
+
+    def _checked(self, request: Request, servable: Servable) -> tuple[Mapping[str, Images | Array], int, int]:
+        """The inputs by name, how many pictures and how many classes. Raises RequestInvalid."""
+        form = request.form
+        if form is not None and form.seen is not None and form.seen.by() is servable:
+            (values,) = request.inputs.values()
+            return {form.seen.name: values}, form.seen.count, form.seen.k
+        inputs = by_name(request.inputs, servable)
+        count = checked_count(inputs, self._max_images)
+        k = checked_top_k(request.top_k, servable)
+        for spec in servable.bundle.manifest.signature.inputs:
+            check_input(spec, inputs[spec.name], servable)
+        if request.explain:
+            check_explain(servable)
+        if form is not None:
+            form.seen = _Seen(ref(servable), next(iter(inputs)), count, k)
+        return inputs, count, k
 
     def _admitted(
         self, servable: Servable, inputs: Mapping[str, Images | Array], count: int, request: Request
@@ -228,6 +174,24 @@ class DataPlane:
         return part, await servable.batcher.run(part.rows, request.deadline, request.priority, explain=request.explain)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a request of some form was found to be by a version: the name of its input, the pictures, the classes."""
+
+    by: ref[Servable]
+    name: str
+    count: int
+    k: int
+
+
+def _as_rows(inputs: Mapping[str, Images | Array]) -> Arrays | None:
+    """The inputs, where all are tensors; None where there are pictures to decode."""
+    for values in inputs.values():
+        if not isinstance(values, np.ndarray):
+            return None
+    return cast("Arrays", inputs)
+
+
 class _Awaited:
     """A reply that a coroutine awaits."""
 
@@ -269,40 +233,3 @@ async def _all(parts: Iterable[Coroutine[None, None, T]]) -> list[T]:
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
-
-
-def _answer(servable: Servable, count: int, k: int, parts: Sequence[Part], ran: Sequence[Ran]) -> Answer:
-    errors = {number: text for part in parts for number, text in part.errors.items()} if parts else {}
-    servable.metrics.images.inc(count - len(errors))
-    if errors:
-        servable.metrics.rejected.inc(len(errors))
-    heads = servable.bundle.manifest.heads if ran else ()
-    return Answer(
-        servable,
-        count,
-        [_head_answer(head, servable.labels[head.name], k, ran) for head in heads],
-        errors,
-        preprocess_seconds=max([part.seconds for part in parts]) if parts else 0.0,
-        queue_seconds=max([part.queue_seconds for part in ran]) if ran else 0.0,
-        compute_seconds=max([part.compute_seconds for part in ran]) if ran else 0.0,
-    )
-
-
-def _head_answer(head: Head, labels: tuple[str, ...], k: int, ran: Sequence[Ran]) -> HeadAnswer:
-    """The head's best classes: those that the batch ranked, or ranked here where more are asked for."""
-    k = min(k, len(labels))
-    if k <= DEFAULT_TOP_K:
-        indices, scores = _rows(ran, indices_of(head.name)), _rows(ran, scores_of(head.name))
-        if indices.shape[1] > k:
-            indices, scores = indices[:, :k], scores[:, :k]
-    else:
-        indices, scores = top_k(_rows(ran, head.output), k)
-    maps = _rows(ran, name)[:, :k] if (name := maps_of(head.name)) in ran[0].outputs else None
-    unsure = None if head.abstain_below is None else abstained(scores[:, 0], head.abstain_below)
-    return HeadAnswer(head.name, labels, indices, scores, maps, unsure)
-
-
-def _rows(ran: Sequence[Ran], name: str) -> Array:
-    if len(ran) == 1:
-        return ran[0].outputs[name]
-    return np.concatenate([part.outputs[name] for part in ran])

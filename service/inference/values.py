@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.batching.entries import Priority
 from service.models.version import ModelQuery, Servable
@@ -12,11 +12,21 @@ from service.runtimes.base import Array
 Images = Sequence[bytes]
 
 
+@dataclass(slots=True, eq=False)
+class Form:
+    """All of a request but the values of its one tensor and its deadline; requests that have these in common share it.
+
+    `seen` is room for what the data plane found when it checked one of them.
+    """
+
+    seen: Any = None
+
+
 @dataclass(slots=True)
 class Request:
     """What a caller asks: encoded pictures or a tensor [n, ...] for each input ("" is the only one's name).
 
-    With `explain`, the heads' activation maps too.
+    With `explain`, the heads' activation maps too. `form` is known where others like it came before.
     """
 
     model: ModelQuery
@@ -25,6 +35,7 @@ class Request:
     deadline: float = math.inf
     priority: Priority = Priority.INTERACTIVE
     explain: bool = False
+    form: Form | None = None
 
 
 @dataclass(slots=True)
@@ -43,21 +54,46 @@ class HeadAnswer:
     maps: Array | None = None
     abstained: Array | None = None
 
+    def of(self, rows: slice) -> "HeadAnswer":
+        """The same for some of the rows."""
+        maps = None if self.maps is None else self.maps[rows]
+        abstained = None if self.abstained is None else self.abstained[rows]
+        return HeadAnswer(self.name, self.labels, self.indices[rows], self.scores[rows], maps, abstained)
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
+class Best:
+    """The heads' best classes for some rows. Answers share it where their rows ran in one batch.
+
+    `encoded` is room for what a transport makes of each row, once for all of these answers.
+    """
+
+    heads: Sequence[HeadAnswer]
+    encoded: Sequence[bytes] = ()
+
+
+@dataclass(slots=True, eq=False)
 class Answer:
-    """The answer to a call of `count` pictures: heads for those that are not in `errors`, in order.
+    """The answer to a call of `count` pictures: for those that are not in `errors`, in order, the rows of `best` from
+    row `first` on.
 
     The three durations are the longest of each stage over the call's parts, in seconds.
     """
 
     servable: Servable
     count: int
-    heads: Sequence[HeadAnswer]
+    best: Best
+    first: int
     errors: Mapping[int, str]
     preprocess_seconds: float
     queue_seconds: float
     compute_seconds: float
+
+    @property
+    def heads(self) -> Sequence[HeadAnswer]:
+        """The call's own rows of every head."""
+        own = slice(self.first, self.first + self.count - len(self.errors))
+        return [head.of(own) for head in self.best.heads]
 
 
 class Reply(Protocol):

@@ -1,5 +1,6 @@
 """The bytes that we write are the message that protobuf reads."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.api import encoding
-from service.inference.values import Answer, HeadAnswer
+from service.inference.values import Answer, Best, HeadAnswer
 
 RANDOM = np.random.default_rng(7)
 
@@ -38,12 +39,12 @@ def answer(
             for name, classes in heads.items()
         ]
     )
-    return Answer(servable, count, answers, bad, *seconds)  # type: ignore[arg-type]
+    return Answer(servable, count, Best(answers), 0, bad, *seconds)  # type: ignore[arg-type]
 
 
 def with_maps(given: Answer, rows: int, columns: int) -> Answer:
     """The same answer with maps of its first classes."""
-    for head in given.heads:
+    for head in given.best.heads:
         pictures, classes = head.indices.shape
         head.maps = RANDOM.normal(size=(pictures, min(classes, 5), rows, columns)).astype(np.float32)
     return given
@@ -62,7 +63,7 @@ def expected(given: Answer) -> pb.ClassifyResponse:
         if number in given.errors:
             result.error.code, result.error.message = 3, given.errors[number]
             continue
-        for head in given.heads:
+        for head in given.best.heads:
             classification = result.classifications.add(head=head.name)
             classification.abstained = head.abstained is not None and bool(head.abstained[row])
             for index, score in zip(head.indices[row].tolist(), head.scores[row].tolist(), strict=True):
@@ -93,7 +94,7 @@ def test_protobuf_reads_the_maps(heads, size):
 
 def test_maps_that_are_not_contiguous_are_read_in_their_order():
     given = with_maps(answer({"class": 10}, 3, 5, {}, (0, 0, 0)), 3, 4)
-    head = given.heads[0]
+    head = given.best.heads[0]
     head.indices, head.scores, head.maps = head.indices[:, :2], head.scores[:, :2], head.maps[:, :2]
     assert pb.ClassifyResponse.FromString(encoding.response(given)) == expected(given)
 
@@ -101,7 +102,7 @@ def test_maps_that_are_not_contiguous_are_read_in_their_order():
 @pytest.mark.parametrize("k", [1, 5])
 def test_what_one_of_two_heads_is_unsure_of_is_marked(k):
     given = answer({"colour": 3, "size": 1000}, 5, k, {1: "broken"}, (0, 0, 0))
-    given.heads[1].abstained = np.array([True, False, False, True])
+    given.best.heads[1].abstained = np.array([True, False, False, True])
     results = pb.ClassifyResponse.FromString(encoding.response(given)).results
     assert pb.ClassifyResponse.FromString(encoding.response(given)) == expected(given)
     assert [[each.abstained for each in result.classifications] for result in results] == [
@@ -115,7 +116,7 @@ def test_what_one_of_two_heads_is_unsure_of_is_marked(k):
 
 def test_scores_that_are_not_contiguous_are_read_row_by_row():
     given = answer({"class": 10}, 4, 5, {}, (0, 0, 0))
-    head = given.heads[0]
+    head = given.best.heads[0]
     head.indices, head.scores = head.indices[:, :2], head.scores[:, :2]
     assert pb.ClassifyResponse.FromString(encoding.response(given)) == expected(given)
 
@@ -123,6 +124,17 @@ def test_scores_that_are_not_contiguous_are_read_row_by_row():
 @pytest.mark.parametrize("score", [0.0, 1.0, float("inf"), 1e-45])
 def test_odd_scores_survive(score):
     given = answer({"class": 1}, 1, 1, {}, (0, 0, 0))
-    given.heads[0].scores = np.array([[score]], np.float32)
+    given.best.heads[0].scores = np.array([[score]], np.float32)
     [result] = pb.ClassifyResponse.FromString(encoding.response(given)).results
     assert result.classifications[0].classes[0].score == np.float32(score)
+
+
+def test_answers_that_share_a_batch_get_their_own_rows():
+    batch = answer({"colour": 3, "size": 10}, 6, 3, {}, (0, 0, 0))
+    shared = [
+        replace(batch, count=count, first=first, errors=errors)
+        for first, count, errors in [(0, 1, {}), (1, 4, {0: "broken", 2: "broken"}), (3, 3, {}), (2, 2, {})]
+    ]
+    for given in shared:
+        own = replace(given, best=Best(given.heads), first=0)
+        assert pb.ClassifyResponse.FromString(encoding.response(given)) == expected(own)

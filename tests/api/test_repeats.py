@@ -25,7 +25,7 @@ def values(request: Request) -> tuple[object, ...]:
         name: (given.dtype, given.shape, given.tobytes()) if isinstance(given, np.ndarray) else list(given)
         for name, given in request.inputs.items()
     }
-    return request.model, pixels, request.top_k, request.deadline, request.priority
+    return request.model, pixels, request.top_k, request.deadline, request.priority, request.explain
 
 
 def agrees(repeats: Repeats, payload: bytes) -> bool:
@@ -35,7 +35,15 @@ def agrees(repeats: Repeats, payload: bytes) -> bool:
 
 
 @pytest.mark.parametrize(
-    "others", [{}, {"top_k": 3}, {"id": 7}, {"priority": pb.ClassifyRequest.BATCH}, {"top_k": 1, "id": 1 << 60}]
+    "others",
+    [
+        {},
+        {"top_k": 3},
+        {"id": 7},
+        {"priority": pb.ClassifyRequest.BATCH},
+        {"explain": True},
+        {"top_k": 1, "id": 1 << 60},
+    ],
 )
 def test_the_pixels_are_those_of_the_payload_and_the_rest_is_as_before(others):
     repeats, choice = Repeats(), random.Random(0)  # noqa: S311 - not a secret

@@ -45,7 +45,7 @@ def waiting(*entries: Entry, size: int = 4, mixed: bool = False) -> Waiting:
 
 def numbers(made: Waiting) -> list[int]:
     """The rows of the next batch."""
-    return [int(row[0]) for part in made.form(made.rows) for row in part.entry.rows["x"][part.start : part.stop]]
+    return [int(row[0]) for part in made.form(made.rows) for row in part.rows("x")]
 
 
 def test_jobs_take_what_people_leave():

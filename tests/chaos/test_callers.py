@@ -61,7 +61,7 @@ async def test_a_call_that_is_out_of_time_is_told_so_and_never_executed(asked):
     with held(asked.server) as gate:
         running = asyncio.ensure_future(asked.classify(PICTURE))
         await gate.reached()
-        code, _ = await refused(asked.classify(PICTURE, seconds=0.05))
+        code, _ = await refused(asked.classify(PICTURE, seconds=0.4))
         assert code == "DEADLINE_EXCEEDED"
         await until(lambda: asked.of_tiny("convoy_pending_images") == 1)
         gate.open()
@@ -73,7 +73,7 @@ async def test_a_call_that_is_out_of_time_is_told_so_and_never_executed(asked):
 
 async def test_a_call_that_is_out_of_time_while_it_runs_takes_no_one_with_it(asked):
     with held(asked.server) as gate:
-        late = asyncio.ensure_future(refused(asked.classify(PICTURE, seconds=0.05)))
+        late = asyncio.ensure_future(refused(asked.classify(PICTURE, seconds=0.4)))
         await gate.reached()
         patient = asyncio.ensure_future(asked.classify(PICTURE))
         assert (await late)[0] == "DEADLINE_EXCEEDED"

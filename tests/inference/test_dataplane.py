@@ -11,10 +11,10 @@ from servers import settings
 
 from bundle.preprocessing import Limits
 from service.errors import DeadlinePassed, RequestInvalid
-from service.inference import decoders
+from service.inference import dataplane, decoders
 from service.inference.dataplane import DataPlane
 from service.inference.decoding import decode_part
-from service.inference.values import Request
+from service.inference.values import Form, Request
 from service.models import repository as folder
 from service.models.loader import Loader
 from service.models.registry import Registry
@@ -58,6 +58,22 @@ async def test_a_tensor_gets_the_same_scores(plane, tiny):
     wanted = scores_of_pixels(tiny, pixels)
     assert head.indices.ravel().tolist() == wanted.argmax(axis=1).tolist()
     np.testing.assert_allclose(head.scores.ravel(), wanted.max(axis=1), atol=1e-6)
+
+
+async def test_requests_of_one_form_are_checked_once_by_every_version(plane, people, tiny, monkeypatch):
+    form = Form()
+    first, second = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), dtype=np.uint8)
+
+    async def best(values: np.ndarray) -> list[list[int]]:
+        [head] = (await plane.classify(Request(TINY, {"": values}, top_k=1, form=form))).heads
+        return head.indices.tolist()
+
+    assert await best(first) == scores_of_pixels(tiny, first).argmax(axis=1, keepdims=True).tolist()
+    with monkeypatch.context() as patch:
+        patch.setattr(dataplane, "check_input", None)
+        assert await best(second) == scores_of_pixels(tiny, second).argmax(axis=1, keepdims=True).tolist()
+    with pytest.raises(RequestInvalid, match="takes"):
+        await people.classify(Request(ModelQuery("people"), {"": first}, top_k=1, form=form))
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 37, 100])
