@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import keras_models
 import numpy as np
 import onnx_models
 import pages
@@ -65,6 +66,23 @@ def test_a_path_that_is_not_there_is_said_before_anything(publish, usual, tmp_pa
     finished = publish(tmp_path / "none.onnx", *usual)
     assert (finished.exit_code, finished.stdout) == (2, "")
     assert "none.onnx: there is no such file or folder; check the path" in finished.stderr
+
+
+@pytest.mark.parametrize("build", [keras_models.sequential, keras_models.functional])
+def test_a_wrong_number_of_labels_is_said_before_tensorflow_starts(publish, usual, tmp_path, monkeypatch, build):
+    class Started(Exception):
+        pass
+
+    def start():
+        raise Started
+
+    monkeypatch.setattr("training.cli_publish.start_tensorflow", start)
+    file, two = keras_models.save(build(), tmp_path / "m.keras"), tmp_path / "two.txt"
+    two.write_text("a\nb\n")
+    finished = publish(file, *usual, "--labels", two)
+    assert finished.exit_code == 2
+    assert finished.stderr.startswith(f"convoy publish: {two} has 2 labels, but the last layer of {file} has 3 units")
+    assert isinstance(publish(file, *usual).exception, Started)  # with three labels it goes on
 
 
 def test_a_repository_that_cant_be_written_is_said(publish, model, usual, tmp_path):
