@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bundle import store
+from bundle import publishing, store
 from bundle.errors import BundleNotFound
 from bundle.manifest import SCHEMA_VERSION, Golden, Head, Manifest, Preprocessing, Provenance, Variant
 from bundle.preprocessing import decode
@@ -123,7 +123,7 @@ def _publish(name: str, chosen: Reference, repository: Path) -> Bundle:
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     keras.utils.set_random_seed(SEED)
     model = chosen.build()
-    with store.staging(repository, name) as folder:
+    with publishing.staging(repository, name) as folder:
         signature = export(model, folder)
         golden = _write_golden(model, folder, chosen)
         (folder / "labels").mkdir()
@@ -139,7 +139,7 @@ def _publish(name: str, chosen: Reference, repository: Path) -> Bundle:
             golden=Golden(images={chosen.preprocessing.input: golden}, outputs="golden/outputs.npz"),
             provenance=Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), config={"model": name}),
         )
-        return store.publish(folder, manifest, repository, name)
+        return publishing.publish(folder, manifest, repository, name)
     raise AssertionError("a staging folder swallows nothing")
 
 

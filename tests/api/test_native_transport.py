@@ -6,6 +6,7 @@ import tempfile
 import pytest
 from servers import LOCALHOST, serving, settings
 
+from service import doors
 from service.errors import SettingsError
 from service.server import Server
 
@@ -26,6 +27,15 @@ async def test_a_start_up_mistake_leaves_no_folder(repository, temporary):
 
 
 async def test_a_server_that_has_stopped_leaves_no_folder(repository, temporary):
+    async with serving(repository, transport="native"):
+        pass
+    assert list(temporary.iterdir()) == []
+
+
+async def test_where_there_are_no_abstract_addresses_the_folder_goes_with_the_server(
+    repository, temporary, monkeypatch
+):
+    monkeypatch.setattr(doors, "_has_abstract", lambda: False)
     async with serving(repository, transport="native"):
         assert len(list(temporary.iterdir())) == 1
     assert list(temporary.iterdir()) == []

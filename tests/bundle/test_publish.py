@@ -12,7 +12,8 @@ from samples import manifest, published, stage
 
 from bundle.errors import PublishError
 from bundle.manifest import Variant
-from bundle.store import models, open_bundle, publish, resolve, staging, verify_files, versions
+from bundle.publishing import publish, staging
+from bundle.store import models, open_bundle, resolve, verify_files, versions
 
 
 def left_behind(repository):

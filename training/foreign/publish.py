@@ -25,7 +25,8 @@ from bundle.manifest import (
     Variant,
 )
 from bundle.preprocessing import decode
-from bundle.store import Bundle, publish, staging
+from bundle.publishing import publish, staging
+from bundle.store import Bundle
 from training import replay
 from training.errors import ExportUnfaithful
 from training.foreign import pictures, reference

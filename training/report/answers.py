@@ -3,6 +3,7 @@
 A section without a part says that the version holds nothing of it; `make` leaves it out.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,14 +12,16 @@ from numpy.typing import NDArray
 
 from training.calibrate import Bin, reliability
 from training.evaluate import Evaluation
-from training.report.parts import Cards, Chart, Column, Missing, Part, Section, Subject, Table
+from training.report.parts import Cards, Chart, Column, Facts, Missing, Part, Section, Subject, Table
 from training.report.record import Chosen
 from training.visualize.cards import Pictures, plain, words_for
 from training.visualize.confusion import confusion_matrix
 from training.visualize.curves import learning_curve
-from training.visualize.embedding import Projection, embedding
+from training.visualize.embedding import NAMED, Projection, embedding
 from training.visualize.reliability import FEW, reliability_diagram
 from training.visualize.sheet import Card
+
+_IN_ORDER = 24  # classes that are listed in their own order
 
 
 def learning(subject: Subject) -> Section:
@@ -50,28 +53,39 @@ def classes(subject: Subject) -> Section:
     parts: list[Part] = []
     for head, answers in subject.record.evaluations.items():
         labels = subject.labels[head]
-        of_head = _of(head, subject)
-        right = f"{answers.accuracy:.2%} of {len(answers.labels):,} test examples are right{of_head}"
-        caption = f"{right}; a row is a true class, blue its right answers, orange what its others were taken for."
+        right = f"{answers.accuracy:.2%} of {len(answers.labels):,} test examples are right"
+        caption = (
+            f"{_head(head, subject)}{right}; a row is a true class, blue its right answers, orange what its others "
+            "were taken for."
+        )
         name = _file("confusion_matrix", head, subject)
         parts += [
             Chart(name, caption, confusion_matrix(answers.confusion, labels)),
-            _per_class(answers, labels, of_head),
+            _per_class(answers, labels, _head(head, subject)),
         ]
     return Section("classes", "Class by class", lead, parts)
 
 
-def _per_class(answers: Evaluation, labels: tuple[str, ...], of_head: str) -> Table:
-    support = answers.confusion.sum(axis=1)
+def _per_class(answers: Evaluation, labels: tuple[str, ...], head: str) -> Table:
+    support, answered = answers.confusion.sum(axis=1), answers.confusion.sum(axis=0)
     shares: list[Column] = [("precision", "share"), ("recall", "share"), ("F1", "share")]
     columns: list[Column] = [("class", "text"), *shares, ("support", "number")]
-    figures = zip(labels, answers.precision, answers.recall, answers.f1, support, strict=True)
-    rows = [(label, float(p), float(r), float(f1), int(count)) for label, p, r, f1, count in figures]
+    precision, recall = _where(answered, answers.precision), _where(support, answers.recall)
+    f1 = _where(answered + support, answers.f1)
+    rows = list(zip(labels, precision, recall, f1, support.tolist(), strict=True))
     caption = (
-        f"Of the answers with a class{of_head}, precision is the share that is right; of its pictures, recall is the "
-        "share that was found; F1 is their harmonic mean, support the number of pictures."
+        f"{head}Of the answers with a class, precision is the share that is right; of its pictures, recall is the "
+        "share that was found; F1 is their harmonic mean, support the number of pictures. A dash is a share of none."
     )
+    if len(rows) > _IN_ORDER:
+        caption += " The classes with the least F1 come first."
+        rows.sort(key=lambda row: math.inf if row[3] is None else row[3])
     return Table(caption, columns, rows)
+
+
+def _where(known: NDArray[np.int64], shares: NDArray[np.float64]) -> list[float | None]:
+    """The shares, None where they are shares of nothing: 0% would call a class bad that was never asked for."""
+    return [float(share) if count else None for count, share in zip(known, shares, strict=True)]
 
 
 def confidence(subject: Subject) -> Section:
@@ -84,17 +98,41 @@ def confidence(subject: Subject) -> Section:
             continue
         curves = _curves(subject, head, answers)
         caption = (
-            f"On the dashed line probabilities mean what they say{_of(head, subject)}; below it the model is too sure, "
-            f"above it too modest; ECE is the mean distance, faint dots are of fewer than {FEW} answers."
+            f"{_head(head, subject)}On the dashed line probabilities mean what they say; below it the model is too "
+            f"sure, above it too modest; ECE is the mean distance, faint dots are of fewer than {FEW} answers."
         )
         parts.append(Chart(_file("reliability", head, subject), caption, reliability_diagram(curves)))
+        if "after" in (known := _calibration(subject, head)):
+            parts.append(
+                Facts(f"{_head(head, subject)}Fitted on validation, judged on test examples.", _settled(known))
+            )
     return Section("confidence", "Confidence", lead, parts)
+
+
+def _calibration(subject: Subject, head: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = subject.record.metrics.get("heads", {}).get(head, {}).get("calibration", {})
+    return found
+
+
+def _settled(settled: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of a head's scores beside their diagram: `training.confidence.Confidence` as a record keeps it."""
+    before, after, threshold = settled["before"], settled["after"], settled.get("threshold")
+    temperature = settled["temperature"]
+    facts = {"temperature": "none" if temperature is None else f"{temperature:.3g}"}
+    for name, words in (("ece", "calibration error"), ("nll", "negative log-likelihood")):
+        was = "" if temperature is None else f", {before[name]:.3f} before"
+        facts[words] = f"{after[name]:.3f}{was}"
+    if threshold is not None:
+        facts["abstains below"] = f"{threshold['score']:.1%}"
+        facts["still answered"] = f"{settled['test_coverage']:.1%} of the test examples"
+        facts["right of these"] = f"{settled['test_precision']:.1%}"
+    return facts
 
 
 def _curves(subject: Subject, head: str, answers: Evaluation) -> dict[str, Sequence[Bin]]:
     """The published probabilities, and those before calibration where there was any."""
     published = reliability(answers.scores, answers.predicted == answers.labels)
-    fitted = subject.record.metrics.get("heads", {}).get(head, {}).get("calibration", {})
+    fitted = _calibration(subject, head)
     if fitted.get("temperature") is None:
         return {"published": published}
     return {"after calibration": published, "before": [Bin(**one) for one in fitted["before"]["bins"]]}
@@ -110,7 +148,7 @@ def mistakes(subject: Subject) -> Section:
         cards = list(_mistaken(subject, head, chosen))
         if cards:
             caption = (
-                f"Each card says what the model answered{_of(head, subject)}, how sure it was, and the true label."
+                f"{_head(head, subject)}Each card says what the model answered, how sure it was, and the true label."
             )
             parts.append(Cards(_file("mistakes", head, subject), caption, cards))
     if subject.record.evaluations and not parts:
@@ -136,7 +174,7 @@ def golden(subject: Subject) -> Section:
     parts = [
         Cards(
             _file("golden", head.name, subject),
-            f"Each card says what the original answered{_of(head.name, subject)}, and how sure it was.",
+            f"{_head(head.name, subject)}Each card says what the original answered, and how sure it was.",
             _answered(pixels, subject.golden_answers[head.output], subject.labels[head.name], words_for(head)),
         )
         for head in subject.manifest.heads
@@ -161,9 +199,10 @@ def projection(subject: Subject) -> Section:
     if flat is None or len(flat.shares) < 2:  # noqa: PLR2004 - a plane has two axes
         return Section("projection", "Embedding", lead)
     head = next(iter(subject.labels))
+    unnamed = "" if len(subject.labels[head]) <= NAMED else "; the classes are too many to be named here"
     caption = (
-        f"One dot an example, {len(flat.classes):,} in all, coloured by its true class, on the axes along which the "
-        "features of the layer before the answer differ most (principal components)."
+        f"One dot an example, {len(flat.classes):,} in all, on the axes along which the features of the layer before "
+        f"the answer differ most (principal components), coloured by true class{unnamed}."
     )
     plane = Projection(flat.points, flat.shares)
     parts = [Chart("embedding", caption, embedding(plane, flat.classes, subject.labels[head]))]
@@ -173,9 +212,9 @@ def projection(subject: Subject) -> Section:
     return Section("projection", "Embedding", lead, parts)
 
 
-def _of(head: str, subject: Subject) -> str:
-    """Words that tell one head from another, where there are several."""
-    return f" of head {head}" if len(subject.labels) > 1 else ""
+def _head(head: str, subject: Subject) -> str:
+    """How a caption begins that is about one of several heads."""
+    return f"Head {head}: " if len(subject.labels) > 1 else ""
 
 
 def _file(name: str, head: str, subject: Subject) -> str:

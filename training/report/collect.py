@@ -6,6 +6,7 @@ its figures and choices of one head by `training.foreign.reporting`, too.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def collect(
         return Chosen(rows, decoded(asked[rows], split, manifest.preprocessing) if len(rows) else {})
 
     main = evaluations[task.heads[0].name]
-    examples = choose(_one_of_each(main))
+    examples = choose(_of_each(main))
     speeds = speed.measure(folder, manifest.variants, examples.pictures)
     return Record(
         metrics=_metrics(trained, evaluations, parity, task.heads, confidences)
@@ -100,13 +101,18 @@ def head_metrics(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, Any
     }
 
 
-def _one_of_each(evaluation: Evaluation) -> NDArray[np.int64]:
-    """The first example of each of up to _EXAMPLES classes, a rightly answered one where there is one."""
+def _of_each(evaluation: Evaluation) -> NDArray[np.int64]:
+    """Up to _EXAMPLES rows: the first of each class, then the second of each; those that were answered rightly first.
+
+    Of more classes than that, some, spread over all.
+    """
     classes = np.unique(evaluation.labels)
     places = np.unique(np.linspace(0, len(classes) - 1, min(_EXAMPLES, len(classes))).round().astype(int))
-    right = evaluation.labels == evaluation.predicted
-    firsts = [np.flatnonzero(evaluation.labels == number) for number in classes[places]]
-    return np.array([next((row for row in rows if right[row]), rows[0]) for rows in firsts], np.int64)
+    wrong = evaluation.labels != evaluation.predicted
+    of_class = [np.flatnonzero(evaluation.labels == number) for number in classes[places]]
+    ranked = (rows[np.argsort(wrong[rows], kind="stable")] for rows in of_class)
+    rounds = zip_longest(*(rows[:_EXAMPLES].tolist() for rows in ranked))
+    return np.array([row for one in rounds for row in one if row is not None][:_EXAMPLES], np.int64)
 
 
 def most_confident_mistakes(evaluation: Evaluation) -> NDArray[np.int64]:

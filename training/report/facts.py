@@ -16,6 +16,7 @@ def headline(subject: Subject) -> dict[str, str]:
     """The figures at the top of the page, by what they are called; those that are not known are left out."""
     metrics, manifest = subject.record.metrics, subject.manifest
     shares = {"test_accuracy": "test accuracy", "accuracy": "accuracy"}
+    shares |= {f"{head.name}_test_accuracy": f"{head.name} accuracy" for head in manifest.heads[1:]}
     figures = {words: f"{manifest.metrics[name]:.2%}" for name, words in shares.items() if name in manifest.metrics}
     if "test_pictures" in metrics:
         figures["test examples"] = f"{metrics['test_pictures']:,}"
@@ -38,10 +39,11 @@ def summary(subject: Subject) -> Section:
         parts.append(Facts("What it was published from.", known | {"decided": "; ".join(decisions)}))
     elif config:
         said = {name.replace("_", " "): _value(value) for name, value in config.items() if not _usual(name, value)}
-        parts.append(Facts("How it was trained; all else as it comes.", said))
+        is_ours = "architecture" in config
+        caption = "How it was trained; all other settings are the usual ones." if is_ours else "What it was made from."
+        parts.append(Facts(caption, said))
     parts.append(Facts("Where it comes from.", _origin(subject)))
-    lead = "What the model takes and gives, how it was made, and where it comes from."
-    return Section("summary", "Summary", lead, parts)
+    return Section("summary", "Summary", "What it takes and gives, how it was made, and by what.", parts)
 
 
 def _usual(name: str, value: object) -> bool:
@@ -55,6 +57,7 @@ def proof(subject: Subject) -> Section:
     lead = "Every exported format ran in a fresh process and was compared with the original model, number by number."
     if not found:
         return Section("proof", "Proof", lead)
+    exact = subject.manifest.variants[0]  # those of a coarser precision have tolerances of their own
     columns: list[Column] = [
         ("format", "text"),
         ("output", "text"),
@@ -74,7 +77,10 @@ def proof(subject: Subject) -> Section:
         )
         for one in found
     ]
-    caption = "Max and mean are absolute differences between scores; above its tolerance nothing is published."
+    caption = (
+        "Max and mean are absolute differences between scores, of an activation map shares of its largest value. Where "
+        f"max was more than {exact.tolerance:g} nothing would have been published."
+    )
     return Section("proof", "Proof", lead, [Table(caption, columns, rows)])
 
 
@@ -88,6 +94,7 @@ def speed(subject: Subject) -> Section:
         ("format", "text"),
         ("precision", "text"),
         ("accuracy", "number"),
+        ("same class", "number"),
         ("tolerance", "number"),
     ]
     columns += [(f"images/s, batch {size}", "number") for size in sizes]
@@ -96,7 +103,8 @@ def speed(subject: Subject) -> Section:
             variant.name,
             variant.format,
             variant.precision,
-            None if variant.accuracy is None else f"{variant.accuracy:.2%}",
+            _share(variant.accuracy),
+            _share(variant.agreement),
             f"{variant.tolerance:g}",
             *(_rate(rates.get((variant.name, size))) for size in sizes),
         )
@@ -104,9 +112,12 @@ def speed(subject: Subject) -> Section:
     ]
     machine = measured.get("machine")
     caption = (
+        "Same class is the share of test pictures with the first variant's best class; where both shares are dashes, "
+        "the proof above stands for them. Tolerance is how far a server lets golden answers be off. "
+    ) + (
         f"Machine-dependent: examples a second of the bare runtime, without a server, measured on {machine}."
         if machine
-        else "The variants of this version; it holds no measurement of their speed."
+        else "This version holds no measurement of their speed."
     )
     lead = "What can be served, how exact it is, and how fast the runtime alone gets through it."
     return Section("speed", "Speed", lead, [Table(caption, columns, rows)])
@@ -138,7 +149,8 @@ def _labels(labels: tuple[str, ...], most: int = 12) -> str:
 
 
 def _picture(spec: Preprocessing) -> str:
-    return f"{spec.height}×{spec.width} pixels, {'grey' if spec.channels == 1 else 'RGB'}, {spec.resize} to fit"
+    fitted = {"stretch": "stretched", "crop": "cropped", "pad": "padded"}[spec.resize]
+    return f"{spec.height}×{spec.width} pixels, {'grey' if spec.channels == 1 else 'RGB'}, {fitted} to fit"
 
 
 def _value(value: Any) -> str:
@@ -152,17 +164,25 @@ def _difference(value: float) -> str:
     return f"{value:.1e}" if value else "0"
 
 
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2%}"
+
+
 def _rate(value: float | None) -> str | None:
     return None if value is None else f"{value:,.0f}"
 
 
 def _short(count: int) -> str:
+    """As "1.23 M": three digits, so from 999,500 on a count is a million."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
+        if count >= 0.9995 * size:
             return f"{count / size:.3g} {letter}"
     return str(count)
 
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
+    hours, over = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {over} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

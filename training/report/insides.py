@@ -1,5 +1,9 @@
 """The sections that look into the network: its graph, filters, feature maps, and what its answers rest on."""
 
+import dataclasses
+
+import numpy as np
+
 from training.report.parts import Cards, Graph, Missing, Part, Section, Subject
 from training.visualize.architecture import draw
 from training.visualize.cards import (
@@ -11,6 +15,7 @@ from training.visualize.cards import (
     words_for,
 )
 from training.visualize.maximise import maximise
+from training.visualize.sheet import Card
 from training.visualize.walk import has_graph
 
 _EXAMPLES = 8
@@ -61,8 +66,8 @@ def layers(subject: Subject) -> Section:
         return Section("layers", "Layer by layer", lead)
     examples = _examples(subject)
     caption = (
-        "Each row is a layer, each tile one of its maps, those that vary most; brighter is stronger, on one scale for "
-        "the layer."
+        "Each row is a layer, each tile one of its maps, those that vary most; brighter is further from zero, on one "
+        "scale for the layer."
     )
     places = range(min(_LOOKED_THROUGH, *map(len, examples.values())))
     one_by_one = ({name: images[[place]] for name, images in examples.items()} for place in places)
@@ -79,15 +84,32 @@ def reasons(subject: Subject) -> Section:
         return Section("reasons", "Why this answer", lead)
     caption = (
         "Grad-CAM marks the regions that speak for the answer, as coarse as the last feature maps; saliency marks the "
-        "pixels that would change it most."
+        "pixels that would change it most. Every picture is on its own scale."
     )
     parts: list[Part] = []
     for place, head in enumerate(subject.manifest.heads):
         labels, words = subject.labels[head.name], words_for(head)
         cards = explanation_cards(subject.model, _examples(subject), head.output, labels, words=words)
+        cards = _judged(cards, subject, head.name)
         of_head = f"Head {head.name}: " if len(subject.manifest.heads) > 1 else ""
         parts.append(Cards(f"explanations.{head.name}" if place else "explanations", of_head + caption, cards))
     return Section("reasons", "Why this answer", lead, parts)
+
+
+def _judged(cards: list[Card], subject: Subject, head: str) -> list[Card]:
+    """The cards, each example's in a row, with the true label where the record knows that the answer was wrong."""
+    answers, examples = subject.record.evaluations.get(head), subject.record.examples
+    if answers is None or examples is None:
+        return cards
+    rows = np.repeat(examples.rows, len(cards) // len(examples.rows))
+    truths = [subject.labels[head][answers.labels[row]] for row in rows]
+    wrong = answers.labels[rows] != answers.predicted[rows]
+    return [
+        dataclasses.replace(card, note=", ".join(filter(None, (card.note, f"truth: {truth}"))), is_wrong=True)
+        if is_wrong
+        else card
+        for card, truth, is_wrong in zip(cards, truths, wrong, strict=True)
+    ]
 
 
 def _examples(subject: Subject) -> Pictures:

@@ -8,16 +8,19 @@ read by `make`, which takes whatever of it a version has.
 
 import csv
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.errors import BundleInvalid
 from training.evaluate import Evaluation
 from training.visualize.cards import Pictures
 
@@ -63,19 +66,28 @@ def write_record(
     for head, evaluation in record.evaluations.items():
         of_head = "" if head == next(iter(labels)) else f".{head}"
         _write_predictions(report / f"predictions{of_head}.csv", evaluation, labels[head])
-    (report / _METRICS).write_text(json.dumps(record.metrics, indent=2) + "\n")
+    (report / _METRICS).write_text(_indented(record.metrics))
     np.savez_compressed(report / _ARRAYS, allow_pickle=False, **_arrays(record))
     if model is not None:
         save_model(model, report / MODEL)
 
 
 def read_record(folder: Path) -> Record:
-    """What the version in `folder` holds of a record; an empty one where it holds nothing."""
-    report = folder / FOLDER
+    """What the version in `folder` holds of a record; an empty one where it holds nothing.
+
+    Raises BundleInvalid where what it holds is damaged.
+    """
+    try:
+        return _read(folder / FOLDER)
+    except (ValueError, LookupError, TypeError, BadZipFile) as error:
+        raise BundleInvalid(folder, f"{FOLDER}/ can't be read, as it is no run's record: {error}") from error
+
+
+def _read(report: Path) -> Record:
     metrics = json.loads((report / _METRICS).read_text()) if (report / _METRICS).is_file() else {}
     if not (report / _ARRAYS).is_file():
         return Record(metrics)
-    with np.load(report / _ARRAYS, allow_pickle=False) as arrays:
+    with (report / _ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         tree: dict[str, dict[str, Any]] = {}
         for key in arrays.files:
             kind, _, name = key.partition("/")
@@ -87,6 +99,12 @@ def read_record(folder: Path) -> Record:
         {head: _chosen(fields) for head, fields in _by_first_part(tree.get("mistakes", {})).items()},
         Embedding(**tree["embedding"]) if "embedding" in tree else None,
     )
+
+
+def _indented(metrics: Mapping[str, Any]) -> str:
+    """As JSON with each row of numbers on one line: a thousand classes have a million cells, twice."""
+    text = json.dumps(metrics, indent=2)
+    return re.sub(r"\[\n[^][{}\"]+\]", lambda row: f"[{' '.join(row[0][1:-1].split())}]", text) + "\n"
 
 
 def _arrays(record: Record) -> dict[str, NDArray[Any]]:

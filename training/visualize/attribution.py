@@ -4,7 +4,7 @@ Both follow the class's score before softmax back into the network: Grad-CAM to 
 and steady, saliency to the pixels, which is fine and restless.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from training.visualize.trace import Step, Trace, as_inputs, compiled, input_names, numbers, trace
+from training.visualize.trace import Trace, as_inputs, compiled, input_names, numbers, trace
 
 Heat = dict[str, NDArray[np.float32]]  # by input name: [n, height, width], nothing below 0
 
@@ -21,20 +21,19 @@ _NOISE = 0.05 * 255  # standard deviation
 
 
 def grad_cam(model: keras.Model, pixels: Mapping[str, NDArray[Any]], output: str, classes: NDArray[np.int64]) -> Heat:
-    """Selvaraju et al., "Grad-CAM" (2017), equations 1 and 2, at the last feature maps that see only that input.
+    """Selvaraju et al., "Grad-CAM" (2017), equations 1 and 2, at the last feature maps of which the output is made.
 
     `pixels` are uint8 [n, h, w, c] by input, `classes` int64 [n] the answer to explain for each. The heat has the
-    feature maps' size. Inputs without feature maps of their own are left out.
+    feature maps' size. The maps see only that input; inputs without any of their own are left out.
     """
 
     def maps_with_gradients(inputs: list[Any]) -> dict[str, tuple[Any, Any]]:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=True) as tape:
             tape.watch(inputs)
             run = trace(model, inputs)
             score = _score(run, output, classes)
-        maps = {name: step.value for name in input_names(model) if (step := _last_maps(run, name)) is not None}
-        gradients = tape.gradient(score, maps, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return {name: (value, gradients[name]) for name, value in maps.items()}
+        found = {name: _last_maps(run, name, lambda maps: tape.gradient(score, maps)) for name in input_names(model)}
+        return {name: maps for name, maps in found.items() if maps is not None}
 
     found = compiled(maps_with_gradients)(as_inputs(model, pixels))
     return {name: _weighted(maps, gradient) for name, (maps, gradient) in found.items()}
@@ -71,9 +70,15 @@ def _score(run: Trace, output: str, classes: NDArray[np.int64]) -> Any:
     return tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
 
 
-def _last_maps(run: Trace, name: str) -> Step | None:
-    own = [step for step in run.steps if step.is_spatial and step.sources == {name}]
-    return own[-1] if own else None
+def _last_maps(run: Trace, name: str, gradient: Callable[[Any], Any]) -> tuple[Any, Any] | None:
+    """The last feature maps that see only that input, and the score's gradient to them.
+
+    Of a model with several heads the last maps of all may lead to another head: then the score has no gradient there.
+    """
+    for step in reversed(run.steps):
+        if step.is_spatial and step.sources == {name} and (slope := gradient(step.value)) is not None:
+            return step.value, slope
+    return None
 
 
 def _weighted(maps: Any, gradient: Any) -> NDArray[np.float32]:

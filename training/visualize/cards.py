@@ -25,6 +25,7 @@ Pictures = Mapping[str, NDArray[np.uint8]]  # uint8 [n, height, width, channels]
 GRAD_CAM, SALIENCY = "Grad-CAM", "saliency"
 
 _COLUMNS = 8
+_FILTERS = 64
 _SIDE = 160  # pixels of a picture that is shown
 
 
@@ -39,8 +40,10 @@ def filter_cards(model: keras.Model) -> list[Card]:
     first = first_filters(model)
     if first is None:
         return []
-    tiles = grid(filter_tiles(first)[: _COLUMNS**2], _COLUMNS)
-    return [Card(first.path, (("", tiles),), f"{len(first.kernels)} filters")]
+    tiles = filter_tiles(first)[:_FILTERS]
+    columns = _COLUMNS if len(tiles) <= _FILTERS // 2 else 2 * _COLUMNS  # as wide as a row of the page
+    shown = f", {_FILTERS} shown" if len(first.kernels) > _FILTERS else ""
+    return [Card(first.path, (("", grid(tiles, columns)),), f"{len(first.kernels)} filters{shown}")]
 
 
 def maximised_cards(found: Maximised) -> list[Card]:

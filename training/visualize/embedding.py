@@ -14,14 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.visualize.style import SERIES, SURFACE, chart, look
+from training.visualize.style import SERIES, SURFACE, chart, look, short
 from training.visualize.trace import as_inputs, numbers, trace
 
 COMPONENTS = 4
 _MARKERS = "os^Dv"  # with the colours, enough for 50 classes before a pair repeats
 _BATCH_SIZE = 100
 _BEHIND = {"boxstyle": "round,pad=0.15", "facecolor": SURFACE, "linewidth": 0, "alpha": 0.75}  # a name in the cloud
-_NAMED = 20  # classes whose names are still written into the cloud
+NAMED = 20  # classes whose names are still written into the cloud
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,11 +73,12 @@ def embedding(projection: Projection, classes: NDArray[np.int64], labels: Sequen
 
 def _cloud(axes: Axes, points: NDArray[np.floating], classes: NDArray[np.int64], labels: Sequence[str]) -> None:
     axes.grid(visible=False)
-    for number in np.unique(classes):
-        mine = points[classes == number]
-        colour, marker = SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES) % len(_MARKERS)]
+    style = classes % (len(SERIES) * len(_MARKERS))
+    for number in np.unique(style):
+        mine = points[style == number]
+        colour, marker = SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES)]
         axes.scatter(mine[:, 0], mine[:, 1], s=9, color=colour, marker=marker, alpha=0.55, linewidths=0)
-    if len(labels) <= _NAMED:
+    if len(labels) <= NAMED:
         for number in np.unique(classes):
             x, y = np.median(points[classes == number], axis=0)
-            axes.text(x, y, labels[number], ha="center", va="center", fontsize=8, weight="bold", bbox=_BEHIND)
+            axes.text(x, y, short(labels[number]), ha="center", va="center", fontsize=8, weight="bold", bbox=_BEHIND)

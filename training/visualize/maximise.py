@@ -61,7 +61,7 @@ def maximise(model: keras.Model, steps: int = _STEPS) -> Maximised | None:
         hidden = _climbed(hidden, answer, step)
     after, _ = answer(hidden)
     pictures = numbers(_pixels(hidden)).round().astype(np.uint8)
-    return Maximised(path, filters, pictures, numbers(before), numbers(after))
+    return Maximised(deepest[-1].paths[0], filters, pictures, numbers(before), numbers(after))
 
 
 def _before_activation(block: Block) -> str:

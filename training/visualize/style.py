@@ -22,6 +22,7 @@ SERIES = (BLUE, ORANGE, GREEN, PINK, "#56b4e9", VERMILION, "#8a6d3b", "#7f7f7f",
 
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", SURFACE: "--surface", BLUE: "--blue"}
 _DOTS_PER_INCH = 144
+_LONGEST = 24  # letters of a name that a chart has room for
 _LOOK: Any = {
     "axes.edgecolor": LINE,
     "axes.facecolor": "none",
@@ -39,6 +40,7 @@ _LOOK: Any = {
     "figure.titleweight": "bold",
     "font.size": 9,
     "grid.color": LINE,
+    "image.composite_image": False,  # else an SVG has pictures at the figure's resolution, not at their own
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "svg.fonttype": "none",
@@ -65,6 +67,11 @@ def chart(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty figure of one chart, its sides in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def short(name: str) -> str:
+    """A class's name as a chart has room for it."""
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def png(figure: Figure) -> bytes:

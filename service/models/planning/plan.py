@@ -97,12 +97,16 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A plan, why it is the one, the table it was chosen from, and its latency by batch size where it was measured."""
+    """A plan, why it is the one, the table it was chosen from, and its latency by batch size where it was measured.
+
+    `busy` is the share of the cores that others had while it was measured.
+    """
 
     plan: Plan
     why: str
     table: tuple[Measured, ...] = ()
     fit: Fit | None = None
+    busy: float = 0.0
 
     @property
     def complete(self) -> bool:

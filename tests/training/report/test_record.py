@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import shapes
 
+from bundle.errors import BundleInvalid
 from training.asking import predict
 from training.report.record import FOLDER as REPORT
-from training.report.record import MODEL, read_record, write_record
+from training.report.record import MODEL, Record, read_record, write_record
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +40,10 @@ def test_f1_is_the_harmonic_mean(record):
     assert np.allclose(answers.f1 * both, 2 * answers.precision * answers.recall)
 
 
-def test_the_examples_are_one_of_each_class_as_the_model_gets_them(record, dataset):
+def test_the_examples_are_of_each_class_in_turn_as_the_model_gets_them(record, dataset):
     chosen = record.examples
-    assert dataset.test.labels[chosen.rows].tolist() == [0, 1, 2]
+    assert dataset.test.labels[chosen.rows].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert len(np.unique(chosen.rows)) == 8
     assert np.array_equal(chosen.pictures["image"], dataset.test.images[chosen.rows])
 
 
@@ -92,3 +94,19 @@ def test_a_record_is_the_same_when_it_is_read_again(tmp_path, published, record)
         published.path / REPORT / "predictions.csv"
     ).read_bytes()
     assert not (tmp_path / REPORT / MODEL).exists()
+
+
+def test_rows_of_numbers_are_lines_and_names_stay_as_they_are(tmp_path):
+    metrics = {"confusion": [[1, 0], [0, 2]], "label": "a [1,  2]", "none": [], "history": {"loss": [0.5, 1e-9]}}
+    write_record(tmp_path, Record(metrics), {}, None)
+    assert read_record(tmp_path).metrics == metrics
+    assert "[1, 0]" in (tmp_path / REPORT / "metrics.json").read_text().splitlines()[2]
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "record.npz"])
+def test_a_damaged_record_is_said_to_be_one(tmp_path, record, file):
+    write_record(tmp_path, record, {"class": shapes.NAMES}, None)
+    content = (tmp_path / REPORT / file).read_bytes()
+    (tmp_path / REPORT / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(BundleInvalid, match="can't be read"):
+        read_record(tmp_path)

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 
+import keras
 import msgspec
 import numpy as np
 import pages
@@ -14,6 +15,8 @@ from PIL import Image
 
 from bundle import store
 from training.datasets.encoding import encode
+from training.evaluate import Evaluation
+from training.report import facts, insides
 from training.report.make import make_report, page_of, sections_of
 from training.report.record import Record
 
@@ -104,7 +107,7 @@ def test_models_of_every_shape_have_a_page(build, labels):
     assert page.is_well_formed
     assert sections(page) == all_but("learning", "proof")  # of which the made-up run has nothing
     for head in labels if len(labels) > 1 else ():
-        assert f"head {head}" in page.texts["classes"]
+        assert f"Head {head}: " in page.texts["classes"]
     if len(model.inputs) > 1:
         assert "right" in page.texts["reasons"]
 
@@ -179,6 +182,49 @@ def test_a_model_that_makes_no_mistake_is_praised():
     assert "Not one test example" in page.texts["mistakes"]
 
 
+def test_a_class_without_pictures_or_answers_has_a_dash_and_no_share():
+    """Nothing is known of class c, and of class b only that its one answer was wrong."""
+    subject = pages.subject(None, {"class": ("a", "b", "c")})
+    answers = Evaluation(np.array([0, 0, 0]), np.array([0, 0, 1]), np.ones(3, np.float32), 3)
+    record = dataclasses.replace(subject.record, evaluations={"class": answers}, mistakes={})
+    (section,) = (one for one in sections_of(dataclasses.replace(subject, record=record)) if one.anchor == "classes")
+    table = section.parts[1]
+    assert table.rows == [("a", 1.0, 2 / 3, 0.8, 3), ("b", 0.0, None, 0.0, 0), ("c", None, None, None, 0)]
+    html = html_of(dataclasses.replace(subject, record=record))
+    assert html.count('class="share none"') == 4
+
+
+def test_many_classes_are_listed_with_the_worst_first_in_a_box_that_scrolls():
+    names = tuple(f"class {number}" for number in range(200))
+    subject = pages.subject(None, {"class": names})
+    labels = np.arange(200)
+    answers = Evaluation(labels, np.where(labels == 150, 7, labels), np.full(200, 0.9, np.float32), 200)
+    flat = dataclasses.replace(subject.record.embedding, classes=np.arange(30))
+    record = dataclasses.replace(subject.record, evaluations={"class": answers}, mistakes={}, embedding=flat)
+    html = html_of(dataclasses.replace(subject, record=record))
+    assert html.index(">class 150<") < html.index(">class 7<") < html.index(">class 0<")
+    assert "scroll tall" in html
+    assert len(html) < 500_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(7.4, "7 s"), (119.6, "2 min 0 s"), (3599, "59 min 59 s"), (36_000, "10 h 0 min")]
+)
+def test_times_are_told_in_units_that_fit(seconds, words):
+    subject = pages.subject(None, {"class": ("a", "b")})
+    record = dataclasses.replace(subject.record, metrics={"training_seconds": seconds})
+    assert facts.headline(dataclasses.replace(subject, record=record))["training"] == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(999, "999"), (999_499, "999 k"), (999_500, "1 M"), (1_234_567, "1.23 M")]
+)
+def test_parameters_are_told_in_three_digits(count, words):
+    model = keras.Sequential([keras.Input((count - 1,)), keras.layers.Dense(1)])
+    subject = dataclasses.replace(pages.subject(None, {"class": ("a", "b")}), model=model)
+    assert facts.headline(subject)["parameters"] == words
+
+
 def test_two_curves_are_drawn_where_calibration_was_recorded():
     subject = pages.subject(None, {"class": ("a", "b")})
     bins = [
@@ -191,6 +237,32 @@ def test_two_curves_are_drawn_where_calibration_was_recorded():
     one, two = (pages.Page(html_of(dataclasses.replace(subject, record=each))) for each in (subject.record, record))
     assert "before: ECE 0.083" in two.texts["confidence"]
     assert "before" not in one.texts["confidence"]
+
+
+def test_what_was_settled_for_the_scores_is_told():
+    subject = pages.subject(None, {"class": ("a", "b")})
+    bins = [{"count": 60, "confidence": 0.95, "accuracy": 0.7}]
+    fitted = {
+        "temperature": 1.25,
+        "before": {"ece": 0.25, "nll": 0.9, "bins": bins},
+        "after": {"ece": 0.05, "nll": 0.7, "bins": bins},
+        "threshold": {"score": 0.8},
+        "test_precision": 0.99,
+        "test_coverage": 0.75,
+    }
+    record = dataclasses.replace(subject.record, metrics={"heads": {"class": {"calibration": fitted}}})
+    words = pages.Page(html_of(dataclasses.replace(subject, record=record))).texts["confidence"]
+    for said in ("1.25", "0.050, 0.250 before", "0.700, 0.900 before", "80.0%", "75.0% of the test", "99.0%"):
+        assert said in words
+
+
+def test_a_wrong_answer_is_explained_as_one():
+    subject = pages.subject(small_models.chain(), {"class": ("a", "b", "c")})
+    answers = subject.record.evaluations["class"]
+    (cards,) = insides.reasons(subject).parts
+    wrong = (answers.labels != answers.predicted)[subject.record.examples.rows]
+    assert [card.is_wrong for card in cards.cards] == wrong.tolist()
+    assert {card.note for card in cards.cards if card.is_wrong} <= {"truth: a", "truth: b", "truth: c"}
 
 
 def test_a_report_is_made_again_byte_for_byte(published, tmp_path):

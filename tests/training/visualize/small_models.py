@@ -39,6 +39,18 @@ def residual():
     return keras.Model(pixels, heads, name="residual")
 
 
+def branched():
+    """A coarse head from the middle; the layers after it lead to the other head alone."""
+    pixels = keras.Input((12, 12, 1), dtype="uint8", name="image")
+    middle = layers.Conv2D(4, 3, activation="relu", name="middle")(layers.Rescaling(1 / 255)(pixels))
+    end = layers.Conv2D(4, 3, strides=2, activation="relu", name="end")(middle)
+    heads = {
+        "probabilities": layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(end)),
+        "coarse_probabilities": layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling2D()(middle)),
+    }
+    return keras.Model(pixels, heads, name="branched")
+
+
 def siamese():
     """Two pictures through one inner model."""
     encoder = keras.Sequential(

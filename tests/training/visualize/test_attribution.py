@@ -1,5 +1,6 @@
 """Explanations of models whose reasons are known."""
 
+import keras
 import numpy as np
 import pytest
 import small_models
@@ -49,6 +50,16 @@ def test_heads_are_explained_apart():
     one = grad_cam(model, pixels, "probabilities", classes)["image"]
     other = grad_cam(model, pixels, "coarse_probabilities", classes)["image"]
     assert not np.allclose(one, other)
+
+
+def test_a_head_from_the_middle_is_explained_by_the_maps_that_lead_to_it():
+    keras.utils.set_random_seed(0)
+    model, pixels, classes = small_models.branched(), {"image": small_models.pictures(2)}, np.array([0, 1])
+    main = grad_cam(model, pixels, "probabilities", classes)["image"]
+    coarse = grad_cam(model, pixels, "coarse_probabilities", classes)["image"]
+    assert main.shape == (2, 4, 4)
+    assert coarse.shape == (2, 10, 10)
+    assert (coarse > 0).any()
 
 
 def test_saliency_is_where_the_model_looks_and_nowhere_else():

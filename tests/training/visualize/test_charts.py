@@ -1,5 +1,6 @@
 """Charts and tiles: what is drawn depends on what is shown, and nothing in a name breaks it."""
 
+import base64
 import io
 import re
 from xml.etree import ElementTree as ET
@@ -49,6 +50,26 @@ def test_any_number_of_classes_is_drawn_and_an_empty_row(classes):
     confusion = np.eye(classes, dtype=np.int64)
     confusion[0, 0] = 0
     assert pixels(confusion_matrix(confusion, [f"class {n}" for n in range(classes)])).std() > 1
+
+
+def test_a_thousand_classes_are_one_picture_that_shows_every_mistake():
+    confusion = np.diag(np.full(1000, 50))
+    confusion[10, 900] = 1
+    drawing = style.svg(confusion_matrix(confusion, [f"class {n}" for n in range(1000)]))
+    assert len(drawing) < 200_000
+    embedded = re.search(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", drawing)
+    with Image.open(io.BytesIO(base64.b64decode(embedded[1]))) as image:
+        cells = np.asarray(image.convert("RGBA"))
+    assert cells.shape == (1000, 1000, 4)
+    assert np.count_nonzero(cells[..., 3]) == 1001
+
+
+def test_long_names_leave_room_for_the_chart():
+    short, long = (
+        style.svg(confusion_matrix(np.diag([5, 5]), [f"{word} {n}" for n in "ab"])) for word in ("class", "x" * 200)
+    )
+    assert "x" * 30 not in long
+    assert "class a" in short
 
 
 def test_one_or_two_reliability_curves_are_drawn():

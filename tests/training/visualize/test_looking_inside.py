@@ -37,6 +37,14 @@ def test_a_depthwise_layer_has_a_filter_for_each_channel():
     assert first_filters(model).kernels.shape == (6, 3, 3, 1)
 
 
+@pytest.mark.parametrize(("count", "note"), [(4, "4 filters"), (64, "64 filters"), (96, "96 filters, 64 shown")])
+def test_filters_take_a_row_of_the_page_however_many_there_are(count, note):
+    model = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(count, 7)])
+    (card,) = filter_cards(model)
+    assert card.is_wide
+    assert card.note == note
+
+
 def test_feature_maps_are_the_layers_outputs():
     pixels = small_models.pictures(1)
     (maps,) = feature_maps(small_models.bright_or_dark(), {"image": pixels})
@@ -74,10 +82,18 @@ def test_a_model_without_convolutions_has_nothing_to_show():
 
 @pytest.mark.parametrize("build", [small_models.chain, small_models.residual, small_models.siamese])
 def test_maximisation_raises_every_filters_activation(build):
+    keras.utils.set_random_seed(0)  # a filter that answers to fine grain alone takes more steps than these
     found = maximise(build(), steps=20)
     assert (found.after > found.before).all()
     assert found.pictures.dtype == np.uint8
     assert found.pictures.std(axis=(1, 2, 3)).min() > 1
+
+
+def test_the_layer_that_is_maximised_is_named_and_not_what_normalises_it():
+    pixels = keras.Input((8, 8, 1), name="image")
+    normalised = layers.BatchNormalization()(layers.Conv2D(2, 3, name="deepest")(pixels))
+    answer = layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling2D()(layers.ReLU()(normalised)))
+    assert maximise(keras.Model(pixels, answer), steps=1).path == "deepest"
 
 
 def test_maximisation_finds_the_picture_that_is_known_to_be_best():
