@@ -28,7 +28,7 @@ from training.export import export
 from training.golden import write_golden
 from training.presets import preset
 from training.provenance import provenance
-from training.publish import write_labels
+from training.publish import write_heads
 from training.replay import PATHS, open_onnx
 from training.tasks import CLASS_HEAD
 from training.tasks.classification import INPUT, task
@@ -138,7 +138,7 @@ def publish(network: keras.Model, photos: Dataset, repository: Path) -> Bundle:
             schema_version=SCHEMA_VERSION,
             signature=signature,
             preprocessing=(spec,),
-            heads=write_labels(folder, asked.heads),
+            heads=write_heads(folder, asked.heads),
             variants=(exact, *_unless_refused(int8)),
             golden=golden,
             provenance=provenance(CONFIG, photos.digest),

@@ -22,6 +22,7 @@ from training.errors import VariantRefused
 from training.evaluate import Evaluation, decoded, evaluate
 from training.export import export
 from training.golden import write_golden
+from training.labels import write_labels
 from training.parity import EXAMPLES, TOLERANCE, prove
 from training.provenance import provenance
 from training.report.collect import collect
@@ -99,7 +100,7 @@ def train_and_publish(
             schema_version=SCHEMA_VERSION,
             signature=signature,
             preprocessing=preprocessing,
-            heads=explain.declared(_trusted(write_labels(folder, task.heads), confidences), signature),
+            heads=explain.declared(_trusted(write_heads(folder, task.heads), confidences), signature),
             variants=variants,
             golden=golden,
             provenance=provenance(config, dataset.digest),
@@ -122,18 +123,17 @@ def train_and_publish(
         return publish(folder, manifest, repository, config.name)
 
 
-def write_labels(folder: Path, heads: Sequence[HeadSpec]) -> tuple[Head, ...]:
+def write_heads(folder: Path, heads: Sequence[HeadSpec]) -> tuple[Head, ...]:
     """Writes `labels/` into the version's folder and gives what the manifest says of the heads."""
-    (folder / "labels").mkdir()
-    for head in heads:
-        (folder / _labels_path(head)).write_text("".join(f"{label}\n" for label in head.labels), encoding="utf-8")
     return tuple(
-        Head(name=head.name, output=head.output, activation="softmax", labels=_labels_path(head)) for head in heads
+        Head(
+            name=head.name,
+            output=head.output,
+            activation="softmax",
+            labels=write_labels(folder, head.name, head.labels),
+        )
+        for head in heads
     )
-
-
-def _labels_path(head: HeadSpec) -> str:
-    return f"labels/{head.name}.txt"
 
 
 def _preprocessing(dataset: Dataset, task: Task) -> tuple[Preprocessing, ...]:

@@ -200,6 +200,7 @@ def pooled(image_shape, heads, dropout):
     return keras.Model({"image": pixels}, outputs(layers.GlobalAveragePooling2D()(features), heads))
 
 
+@pytest.mark.usefixtures("brief", "proved_here")
 def test_a_trained_model_is_published_with_maps_that_every_variant_proves(tmp_path, dataset, monkeypatch, capsys):
     monkeypatch.setitem(architectures.ARCHITECTURES, "pooled", Architecture(pooled))
     bundle = train_and_publish(shapes.config(architecture="pooled", explain=True), dataset, tmp_path)

@@ -167,6 +167,10 @@ def one_class(root):
     photos.noise(root / "only" / "a.png", 0)
 
 
+def flat(root):
+    photos.noise(root / "a.png", 0)
+
+
 def few(root):
     photos.noise(root / "a" / "a.png", 0)
     photos.noise(root / "b" / "b.png", 1)
@@ -194,7 +198,8 @@ def nothing_usable(root):
     ("make", "sentence"),
     [
         (one_class, r"data has only the class 'only', but a classifier needs pictures of at least two classes"),
-        (lambda root: root.mkdir(), r"data has no picture, but"),
+        (lambda root: root.mkdir(), r"data has no picture in a folder of its class; put .*, as data/rose/1\.jpg"),
+        (flat, r"data has no picture in a folder of its class; put"),
         (few, r"data gives the \w+ split no picture \(2 in all\); add pictures, or say which"),
         (unknown_in_test, r"data/test has the class 'c', which the training pictures do not have"),
         (mixed_folders, r"data has folders for splits and also 'stray'"),

@@ -118,6 +118,7 @@ def test_a_server_refuses_one_that_computes_something_else(published, tmp_path):
     assert not check(copied).passed
 
 
+@pytest.mark.usefixtures("brief", "proved_here")
 def test_a_variant_that_is_refused_costs_only_itself(tmp_path):
     """Calibrated on one black picture, its ranges hold nothing else, and every picture looks alike to it."""
     dataset = shapes.dataset()

@@ -18,13 +18,18 @@ _NO_PICTURES = frozenset({"desktop.ini", "thumbs.db"})
 def pictures(root: Path) -> tuple[list[Listed], list[Path]]:
     """Every picture below `root`, in the order of their paths; and the class folders that have none.
 
-    Raises DatasetUnavailable for a folder that can't be read, DatasetCorrupt for classes that only validation or test
-    know.
+    Raises DatasetUnavailable for a folder that can't be read, DatasetCorrupt for one without class folders and for
+    classes that only validation or test know.
     """
     try:
         found = [(path, name, split, list(_files(path))) for path, name, split in _class_folders(root)]
     except OSError as error:
         raise DatasetUnavailable(f"{error.filename or root} can't be read: {error.strerror}") from error
+    if not found:
+        raise DatasetCorrupt(
+            f"{root} has no picture in a folder of its class; put every class's pictures into a folder of its name, as "
+            f"{root.name}/rose/1.jpg"
+        )
     listed = [Listed(file, name, split) for _, name, split, files in found for file in files]
     return listed, [path for path, _, _, files in found if not files]
 
