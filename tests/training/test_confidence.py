@@ -4,12 +4,14 @@ A picture is three pixels, the model's logits are those pixels over 16, and the 
 temperature: what must be found is known in advance.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 from training.asking import predict
-from training.confidence import settle
+from training.confidence import LEAST_EXAMPLES, settle
 from training.datasets import Dataset, Split
 from training.tasks import CLASS_HEAD, TASKS
 
@@ -63,6 +65,15 @@ def test_an_uncalibrated_model_is_left_as_it_was(dataset, task):
     np.testing.assert_array_equal(predict(plain, {"image": dataset.test.images})["probabilities"], before)
     assert found.temperature is None
     assert found.before == found.after
+
+
+@pytest.mark.parametrize(("count", "fitted"), [(LEAST_EXAMPLES - 1, False), (LEAST_EXAMPLES, True)])
+def test_a_temperature_is_fitted_on_enough_pictures_only(dataset, task, count, fitted):
+    said = []
+    few = dataclasses.replace(dataset, validation=split(count, 2))
+    found = settle(model(), task, few, calibrate=True, abstain_precision=None, say=said.append)[CLASS_HEAD]
+    assert (found.temperature is not None) == fitted
+    assert any("99 validation pictures are too few" in sentence for sentence in said) != fitted
 
 
 def test_the_wished_precision_holds_on_pictures_that_had_no_say(dataset, task):
