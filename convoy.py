@@ -122,6 +122,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'convoy' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """All names, those of the client before their first use too."""
+    return sorted({*globals(), *__all__})
+
+
 def _app() -> "typer.Typer":
     import typer
     from typer.core import TyperGroup

@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import account, arrivals, load, models, peers, starts
+from benchmarks import account, answers, arrivals, load, models, peers, starts
 from benchmarks.limit import Limit, decode_limit, pipeline_limit, runtime_limits
 from benchmarks.serving import served
 from bundle.preprocessing import decode
@@ -98,30 +98,56 @@ def calls(bundle: Bundle, options: argparse.Namespace) -> Figures:
 
 
 def photos(bundle: Bundle, options: argparse.Namespace) -> Figures:
-    """JPEG photos in a closed loop: how much of the machine's decode-and-run limit the server gives."""
-    picture = models.photo(0)
-    _show_limits(bundle, picture, options.seconds / 4)
-    limit = pipeline_limit(bundle, picture, CORES, options.seconds)
-    table = Table("one photo a call", "at once", "images/s", "of limit", "p50 ms", "p99 ms", "RSS MiB", **NARROW)
+    """JPEG photos in a closed loop: how much of the machine's decode-and-run limit the server gives.
+
+    Once with the plan that is as exact as fp32, once with the one that it picks where it may pick a faster variant; and
+    how often the two answer alike.
+    """
+    pictures = models.photos(options.models)
+    _show_limits(bundle, pictures[0], options.seconds / 4)
+    limit = pipeline_limit(bundle, pictures[0], CORES, options.seconds)
+    headers = ("one photo a call", "at once", "images/s", "of limit", "x exact", "p50 ms", "p99 ms", "RSS MiB")
+    table = Table(*headers, **NARROW)
     table.add_row(f"raw, {CORES} threads, batch {limit.batch}", "", f"{limit.images_per_second:.0f}", "100%")
-    figures = []
-    with served(bundle, options.serve.split()) as target:
-        body = _request(bundle, pb.Input(images=[picture]))
-        for flight in (1, 8, 32):
-            found = load.run(target, body, flight, options.seconds)
-            share = found.requests_per_second / limit.images_per_second
-            latencies = (f"{found.p50:.1f}", f"{found.p99:.1f}", f"{found.resident_mb:.0f}")
-            table.add_row("server", str(flight), f"{found.requests_per_second:.0f}", f"{share:.0%}", *latencies)
-            figures.append({"at_once": flight, **asdict(found)})
+    exact, classes = _photos(bundle, options, "exact", pictures)
+    faster, others = _photos(bundle, options, "auto", pictures)
+    for precision, found in (("exact", exact), ("auto", faster)):
+        for flight, each in found.items():
+            rate = each.requests_per_second
+            of_limit, ratio = rate / limit.images_per_second, rate / exact[flight].requests_per_second
+            speed = (f"{rate:.0f}", f"{of_limit:.0%}", f"{ratio:.2f}")
+            latency = (f"{each.p50:.1f}", f"{each.p99:.1f}")
+            table.add_row(f"precision {precision}", str(flight), *speed, *latency, f"{each.resident_mb:.0f}")
     console.print(table)
-    return {"limit": asdict(limit), "loads": figures}
+    alike = answers.agreement(classes, others)
+    console.print(f"precision auto answers {alike:.1%} of {len(pictures)} photos, asked over the wire, like exact")
+    loads = {"exact": exact, "auto": faster}
+    return {
+        "limit": asdict(limit),
+        "agreement": alike,
+        "loads": [
+            {"precision": name, "at_once": flight, **asdict(each)}
+            for name, found in loads.items()
+            for flight, each in found.items()
+        ],
+    }
+
+
+def _photos(
+    bundle: Bundle, options: argparse.Namespace, precision: str, pictures: Sequence[bytes]
+) -> tuple[dict[int, load.Load], list[str]]:
+    """The load by calls in flight, and the best class of every picture."""
+    body = _request(bundle, pb.Input(images=[pictures[0]]))
+    with served(bundle, ["--precision", precision, *options.serve.split()]) as target:
+        found = {flight: load.run(target, body, flight, options.seconds) for flight in (1, 8, 32)}
+        return found, answers.best_classes(target, bundle.name, pictures)
 
 
 def overload(bundle: Bundle, options: argparse.Namespace) -> Figures:
     """Poisson arrivals of photos at 70% and 300% of capacity, each call with the latency target as its deadline."""
-    body = _request(bundle, pb.Input(images=[models.photo(0)]))
-    headers = ("load", "calls/s", "answered/s", "refused", "expired", "p50 ms", "p99 ms", "sent late", "RSS MiB")
-    table = Table(*headers, **NARROW)
+    body = _request(bundle, pb.Input(images=[models.photos(options.models)[0]]))
+    headers = ("load", "calls/s", "answered/s", "refused", "expired", "p50 ms", "p99 ms", "sent late", "generator")
+    table = Table(*headers, "RSS MiB", **NARROW)
     figures = []
     with served(bundle, options.serve.split()) as target:
         capacity = load.run(target, body, 16, options.seconds).requests_per_second
@@ -129,8 +155,9 @@ def overload(bundle: Bundle, options: argparse.Namespace) -> Figures:
         for share in (0.7, 1.0, 3.0):
             found = arrivals.run(target, body, capacity * share, options.seconds * 2, LATENCY_TARGET_MS)
             cells = (f"{found.rate:.0f}", f"{found.goodput:.0f}", f"{found.refused:.1%}", f"{found.expired:.1%}")
-            times = (f"{found.p50:.1f}", f"{found.p99:.1f}", f"{found.late:.1%}", f"{found.resident_mb:.0f}")
-            table.add_row(f"{share:.0%}", *cells, *times)
+            times = (f"{found.p50:.1f}", f"{found.p99:.1f}")
+            costs = (f"{found.late:.1%}", f"{found.generator:.0%}", f"{found.resident_mb:.0f}")
+            table.add_row(f"{share:.0%}", *cells, *times, *costs)
             figures.append({"share": share, **asdict(found)})
     console.print(table)
     return {"capacity": capacity, "loads": figures}
@@ -153,7 +180,7 @@ PARTS: dict[str, Callable[[Bundle, argparse.Namespace], Figures]] = {
     "overload": overload,
     "start": start,
 }
-MODELS = {"calls": "small", "photos": "mobilenet", "overload": "mobilenet", "start": "small"}
+MODELS = {"calls": "small", "photos": "mobilenet_v2", "overload": "mobilenet_v2", "start": "small"}
 
 
 def _show_limits(bundle: Bundle, picture: bytes, seconds: float) -> tuple[list[Limit], Limit]:

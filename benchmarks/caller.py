@@ -1,36 +1,49 @@
-"""The load generator of last resort: `in_flight` coroutines that call one after the other.
+"""The load generator where h2load is not installed: `in_flight` calls open at any time.
 
     python -m benchmarks.caller HOST:PORT IN_FLIGHT SECONDS METHOD < request > latencies
 
-Writes the latencies in milliseconds as raw float64.
+Writes the latencies in milliseconds as raw float64. Raises RuntimeError where a call is not answered OK.
 """
 
-import asyncio
+import select
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
-import grpc
-import grpc.aio
 import numpy as np
 
+from benchmarks.wire import OK, Call, Connection
 
-async def main(address: str, in_flight: int, seconds: float, method: str, request: bytes) -> list[float]:
-    """Calls until the time is over."""
-    latencies: list[float] = []
-    async with grpc.aio.insecure_channel(address) as channel:
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-        end = time.perf_counter() + seconds
+CALLS_A_CONNECTION = 8
 
-        async def caller() -> None:
-            while (began := time.perf_counter()) < end:
-                await call(request)
-                latencies.append((time.perf_counter() - began) * 1e3)
 
-        await asyncio.gather(*(caller() for _ in range(in_flight)))
-    return latencies
+def latencies(address: str, in_flight: int, seconds: float, method: str, request: bytes) -> list[float]:
+    """Calls until the time is over, and waits for the last answers, whose latencies do not count."""
+    count = -(-in_flight // CALLS_A_CONNECTION)
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Connection(address, method, request, None)) for _ in range(count)]
+        for number in range(in_flight):
+            connections[number % count].put(Call(number, time.perf_counter()))
+        return list(_latencies(connections, time.perf_counter() + seconds))
+
+
+def _latencies(connections: Sequence[Connection], end: float) -> Iterator[float]:
+    """Makes the next call as soon as one is answered, until the end."""
+    while busy := [connection for connection in connections if connection.busy]:
+        for connection in busy:
+            connection.send()
+        readable, _, _ = select.select(busy, [connection for connection in busy if connection.blocked], ())
+        for connection in readable:
+            for call, code, at in connection.receive():
+                if code != OK:
+                    raise RuntimeError(f"a call was answered with gRPC code {code}, not OK")
+                if at < end:
+                    yield (at - call.due) * 1e3
+                    connection.put(Call(call.number, at))
 
 
 if __name__ == "__main__":
-    _, address, in_flight, seconds, method = sys.argv
-    found = asyncio.run(main(address, int(in_flight), float(seconds), method, sys.stdin.buffer.read()))
+    _, where, in_flight, seconds, path = sys.argv
+    found = latencies(where, int(in_flight), float(seconds), path, sys.stdin.buffer.read())
     sys.stdout.buffer.write(np.array(found, np.float64).tobytes())

@@ -1,9 +1,9 @@
-"""The reference models: published once into a folder of their own, with the weights they are drawn with.
+"""The reference models: made once and published into a folder of their own, with the pictures they are asked about.
 
-Nothing here is trained, since speed does not depend on what a model knows. Two things would falsify it: batch
-normalisation that was never run makes denormal numbers, which slow every runtime, so its statistics come from data;
-and answers that are all the same would hide a mixed-up batch, which the golden samples then could not notice. Called by
-`benchmarks.__main__`; imports TensorFlow only where a model has to be made.
+The small one is not trained, since speed does not depend on what a model knows; answers that were all the same would
+hide a mixed-up batch, so its pictures are all different. MobileNetV2 is trained (`mobilenet`), because of its
+variants it must be said how often they answer alike. Called by `benchmarks.__main__`; imports TensorFlow only where a
+model has to be made.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from bundle import store
+from benchmarks.photos import clouds
+from bundle import publishing, store
 from bundle.errors import BundleNotFound
 from bundle.manifest import SCHEMA_VERSION, Golden, Head, Manifest, Preprocessing, Provenance, Variant
 from bundle.preprocessing import decode
@@ -31,13 +31,7 @@ if TYPE_CHECKING:
 SEED = 7
 GOLDEN_PICTURES = 16
 
-
-class Reference(NamedTuple):
-    """A model to measure: how it is made, what its pictures are made into, and a picture as a user would send it."""
-
-    build: Callable[[], keras.Model]
-    preprocessing: Preprocessing
-    picture: Callable[[int], bytes]
+_SMALL = Preprocessing(input="image", height=28, width=28, channels=1)
 
 
 def reference(name: str, folder: Path) -> Bundle:
@@ -46,7 +40,11 @@ def reference(name: str, folder: Path) -> Bundle:
     try:
         return store.open_bundle(store.resolve(repository / name))
     except BundleNotFound:
-        return _publish(name, REFERENCES[name], repository)
+        import keras
+
+        logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+        keras.utils.set_random_seed(SEED)
+        return _MAKERS[name](repository)
 
 
 def small() -> keras.Model:
@@ -68,90 +66,61 @@ def small() -> keras.Model:
     )
 
 
-def mobilenet() -> keras.Model:
-    """MobileNetV2 (Sandler et al., 2018) for 224x224 colour and 1,000 classes, its statistics taken from pictures."""
-    from keras import Input, Sequential, applications, layers
-
-    backbone = applications.MobileNetV2(weights=None)
-    model = Sequential([Input((224, 224, 3), dtype="uint8", name="image"), layers.Rescaling(1 / 127.5, -1), backbone])
-    pictures = np.stack([decode(photo(seed), REFERENCES["mobilenet"].preprocessing) for seed in range(16)])
-    normalisations = [layer for layer in backbone.layers if isinstance(layer, layers.BatchNormalization)]
-    for layer in normalisations:
-        layer.momentum = 0.0  # one batch replaces the statistics
-    model(pictures, training=True)
-    return model
-
-
 def thumbnail(seed: int) -> bytes:
-    """A PNG of 28x28 grey pixels."""
-    return _encoded(_clouds(seed, 28, 28)[:, :, 0], "PNG")
-
-
-def photo(seed: int) -> bytes:
-    """A JPEG of 500x375 pixels, about as large as a photo of that size is."""
-    return _encoded(_clouds(seed, 375, 500), "JPEG")
-
-
-def _clouds(seed: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Noise that is rough and smooth at once, its power falling with the frequency as in photos; [height, width, 3]."""
-    random = np.random.default_rng(seed)
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(height), np.fft.fftfreq(width), indexing="ij"))[..., None]
-    noise = np.fft.fft2(random.normal(size=(height, width, 3)), axes=(0, 1)) / np.maximum(frequency, 1 / width)
-    waves = np.fft.ifft2(noise, axes=(0, 1)).real
-    pixels: NDArray[np.uint8] = np.clip(127 + 60 * waves / waves.std(), 0, 255).astype(np.uint8)
-    return pixels
-
-
-def _encoded(pixels: NDArray[np.uint8], kind: str) -> bytes:
+    """A PNG of 28x28 grey pixels, for the small model."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind, quality=85)
+    Image.fromarray(clouds(seed, 28, 28)[:, :, 0]).save(file, "PNG")
     return file.getvalue()
 
 
-REFERENCES = {
-    "small": Reference(small, Preprocessing(input="image", height=28, width=28, channels=1), thumbnail),
-    "mobilenet": Reference(mobilenet, Preprocessing(input="image", height=224, width=224, channels=3), photo),
-}
+def photos(folder: Path) -> list[bytes]:
+    """The test photos of MobileNetV2, JPEG of 500x375, as they were written into the folder when it was made."""
+    files = sorted((folder / "photos").glob("*.jpg"))
+    if not files:
+        raise SystemExit(f"make bench: {folder} holds no photos of its MobileNetV2; remove it, to make both anew")
+    return [path.read_bytes() for path in files]
 
 
-def _publish(name: str, chosen: Reference, repository: Path) -> Bundle:
-    import keras
-
+def _small(repository: Path) -> Bundle:
     from training.export import export
-    from training.replay import PATHS
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    keras.utils.set_random_seed(SEED)
-    model = chosen.build()
-    with store.staging(repository, name) as folder:
+    model = small()
+    with publishing.staging(repository, "small") as folder:
         signature = export(model, folder)
-        golden = _write_golden(model, folder, chosen)
-        (folder / "labels").mkdir()
         (output,) = signature.outputs
-        classes = output.shape[1] or 0
-        (folder / "labels/class.txt").write_text("".join(f"class {index}\n" for index in range(classes)))
+        (folder / "labels").mkdir()
+        (folder / "labels/class.txt").write_text("".join(f"class {number}\n" for number in range(10)))
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             signature=signature,
-            preprocessing=(chosen.preprocessing,),
+            preprocessing=(_SMALL,),
             heads=(Head(name="class", output=output.name, activation="softmax", labels="labels/class.txt"),),
-            variants=(Variant(name="onnx", format="onnx", path=PATHS["onnx"]),),
-            golden=Golden(images={chosen.preprocessing.input: golden}, outputs="golden/outputs.npz"),
-            provenance=Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), config={"model": name}),
+            variants=(Variant(name="onnx", format="onnx", path="model.onnx"),),
+            golden=_golden(model, folder),
+            provenance=Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), config={"model": "small"}),
         )
-        return store.publish(folder, manifest, repository, name)
+        return publishing.publish(folder, manifest, repository, "small")
     raise AssertionError("a staging folder swallows nothing")
 
 
-def _write_golden(model: keras.Model, folder: Path, chosen: Reference) -> tuple[str, ...]:
+def _golden(model: keras.Model, folder: Path) -> Golden:
     from training.asking import predict
 
-    suffix = {b"\x89": "png", b"\xff": "jpg"}[chosen.picture(0)[:1]]
-    files = {f"golden/{number:02}.{suffix}": chosen.picture(100 + number) for number in range(GOLDEN_PICTURES)}
-    pixels = np.stack([decode(picture, chosen.preprocessing) for picture in files.values()])
+    files = {f"golden/{number:02}.png": thumbnail(100 + number) for number in range(GOLDEN_PICTURES)}
+    pixels = np.stack([decode(picture, _SMALL) for picture in files.values()])
     (folder / "golden").mkdir()
     for path, picture in files.items():
         (folder / path).write_bytes(picture)
-    answers = predict(model, {chosen.preprocessing.input: pixels})
-    np.savez(folder / "golden/outputs.npz", allow_pickle=False, **answers)
-    return tuple(files)
+    np.savez(folder / "golden/outputs.npz", allow_pickle=False, **predict(model, {_SMALL.input: pixels}))
+    return Golden(images={_SMALL.input: tuple(files)}, outputs="golden/outputs.npz")
+
+
+def _mobilenet(repository: Path) -> Bundle:
+    from benchmarks import mobilenet
+    from training.datasets import load
+
+    folder = repository.parent
+    return mobilenet.make(load("fashion_mnist", say=print), repository, folder / "photos", folder / "training")
+
+
+_MAKERS: dict[str, Callable[[Path], Bundle]] = {"small": _small, "mobilenet_v2": _mobilenet}

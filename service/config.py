@@ -66,6 +66,11 @@ class Settings:
     batch_timeout: float = _knob(
         30.0, doc="Seconds of one run after which the runtime is taken to hang and is replaced.", least=0.01
     )
+    load_timeout: float = _knob(
+        300.0,
+        doc="Seconds of one step of a load (verify, open, prove) after which the version is UNAVAILABLE.",
+        least=0.01,
+    )
     max_pending: int = _knob(4096, doc="Pictures accepted and not yet answered, for each model.", least=1)
     max_images_per_call: int = _knob(1024, doc="Pictures in one call.", least=1)
     max_message_mb: int = _knob(64, doc="Size of one request in MiB.", least=1, most=2047)
@@ -118,13 +123,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What makes a server one of several on its port: it answers HTTP to its parent alone, on a Unix socket.
+    """What makes a server one of several on its port: it answers HTTP to its parent alone, at a door (`service.doors`).
 
-    A `late` one begins to listen for calls when it is ready, because others serve meanwhile.
+    One that comes back `awaits` the models that others serve meanwhile: it begins to listen for calls when it has them
+    too. None is for the first start, when all listen at once.
     """
 
-    http: Path
-    late: bool
+    http: str
+    awaits: frozenset[str] | None = None
 
 
 def state_folder(settings: Settings) -> Path:

@@ -16,6 +16,11 @@ ServiceError
 """
 
 
+def printable(text: str) -> str:
+    """The text as a message, a header and a log can carry it: a path in it may not be UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class ServiceError(Exception):
     """The base of all that the service raises on purpose."""
 

@@ -60,18 +60,21 @@ class Server:
             policy=Policy.parse(settings.version_policy),
             labels=Labels(settings.state),
         )
-        self.health = Health()
+        self._awaits = shared.awaits if shared else None
+        self.health = Health(strict=self._awaits is None)
         self._data_plane = DataPlane(
             self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
         )
         self._guard = Guard(self.metrics)
         self._is_shared = shared is not None
-        self._grpc = None if shared and shared.late else self._transport()
+        self._grpc = self._transport() if self._awaits is None else None
         self.port = self._grpc.port if self._grpc else settings.port
-        http = (str(shared.http), 0) if shared else (settings.host, settings.metrics_port)
+        http = (shared.http, 0) if shared else (settings.host, settings.metrics_port)
         self._http = HttpServer(*http, self.metrics.registry, live=self._stuck, ready=self.health.problem)
         self.metrics_port = self._http.port
+        self._seen: frozenset[str] | None = None  # the models that the repository holds
         self._scanned = False
+        self._joining: asyncio.Task[None] | None = None
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
@@ -131,7 +134,11 @@ class Server:
     async def stop(self) -> None:
         """Drains and stops: every call that was accepted is answered."""
         log.info("draining", extra={"delay": self._settings.drain_delay, "timeout": self._settings.drain_timeout})
+        self._stopping.set()
         self._watching.cancel()
+        await self.models.stop_loading()
+        if self._joining is not None:
+            await self._joining
         self.health.drain(self.models)
         if self._failure is None:
             await asyncio.sleep(self._settings.drain_delay)
@@ -152,17 +159,27 @@ class Server:
         try:
             await repository.watch(settings.repository, settings.poll_interval, self._reconcile)
         except Exception as failure:
-            self._failure = failure
-            self._stopping.set()
+            self._fail(failure)
 
     async def _reconcile(self, found: Sequence[repository.PublishedModel]) -> None:
+        self._seen = frozenset(model.name for model in found)
+        self._changed()
         await self.models.reconcile(found)
         self._scanned = True
         self._loader.started()
         self._changed()
-        if self._grpc is None and self.health.problem() is None:
+
+    async def _join(self) -> None:
+        """Listens beside the other workers."""
+        try:
             self._grpc = self._transport()
             await self._listen(self._grpc)
+        except Exception as failure:
+            self._fail(failure)
+
+    def _fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._stopping.set()
 
     async def _heartbeat(self) -> None:
         while True:
@@ -171,6 +188,10 @@ class Server:
 
     def _changed(self) -> None:
         self.health.update(self.models, scanned=self._scanned)
+        if self._awaits is None or self._seen is None or self._joining is not None or self._stopping.is_set():
+            return
+        if all(self.models.ready(name) for name in self._awaits & self._seen):
+            self._joining = asyncio.get_running_loop().create_task(self._join())
 
     def _stuck(self) -> str | None:
         silent = time.monotonic() - self._beat

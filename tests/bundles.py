@@ -26,7 +26,8 @@ from bundle.manifest import (
     Variant,
 )
 from bundle.preprocessing import decode
-from bundle.store import Bundle, publish, staging
+from bundle.publishing import publish, staging
+from bundle.store import Bundle
 
 INPUT = "image"
 OUTPUT = "probabilities"

@@ -24,7 +24,8 @@ from bundle.manifest import (
     Variant,
 )
 from bundle.preprocessing import decode
-from bundle.store import Bundle, publish, staging
+from bundle.publishing import publish, staging
+from bundle.store import Bundle
 
 MAP = f"{HEAD}_activation_map"
 SIDE, CELL = 16, 4

@@ -59,6 +59,7 @@ def test_the_public_names():
         "WrongServer",
     ]
     assert all(getattr(convoy, name).__name__ == name for name in convoy.__all__)
+    assert set(convoy.__all__) <= set(python("import convoy; print(*dir(convoy))").split())
     with pytest.raises(AttributeError, match="no attribute 'Server'"):
         _ = convoy.Server
 

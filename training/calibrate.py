@@ -5,6 +5,7 @@ changes which class is best, only how sure it sounds. Folding it into a model is
 `training.confidence`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,23 +65,20 @@ def tempered(probabilities: Scores, temperature: float) -> NDArray[np.float64]:
 
 def calibration(probabilities: Scores, labels: NDArray[np.int64]) -> Calibration:
     """How far the scores are from the truth: both figures and the bins of a reliability diagram."""
-    bins = reliability(probabilities, labels)
+    bins = reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
     return Calibration(
-        ece=sum(one.count * abs(one.accuracy - one.confidence) for one in bins) / len(labels),
+        ece=expected_error(bins),
         nll=float(-_logarithms(probabilities)[np.arange(len(labels)), labels].mean()),
         bins=bins,
     )
 
 
-def reliability(probabilities: Scores, labels: NDArray[np.int64], bins: int = BINS) -> tuple[Bin, ...]:
-    """The answers by their score, in equally wide bins, those without an answer left out.
+def reliability(scores: Scores, right: NDArray[np.bool_], bins: int = BINS) -> tuple[Bin, ...]:
+    """Answers by the probability of their best class, in equally wide bins, those without an answer left out.
 
-    The expected calibration error is the mean of |accuracy - confidence| over them, weighted by their counts: Naeini,
-    Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (AAAI 2015), as in Guo et al.,
-    equation 3.
+    `scores` are from 0 to 1, [n]; `right`, [n], says which answers are true.
     """
-    scores = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
+    scores = scores.astype(np.float64)
     places = np.clip(np.ceil(scores * bins).astype(np.int64) - 1, 0, bins - 1)
     return tuple(
         Bin(
@@ -93,6 +91,16 @@ def reliability(probabilities: Scores, labels: NDArray[np.int64], bins: int = BI
         for place in range(bins)
         if (inside := places == place).any()
     )
+
+
+def expected_error(bins: Sequence[Bin]) -> float:
+    """The expected calibration error: the mean of |accuracy - confidence| over the bins, weighted by their counts.
+
+    Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (AAAI 2015), as in Guo
+    et al., equation 3.
+    """
+    gaps = sum(one.count * abs(one.accuracy - one.confidence) for one in bins)
+    return gaps / sum(one.count for one in bins)
 
 
 def _slope(logits: NDArray[np.float64], labels: NDArray[np.int64], sharpness: float) -> float:

@@ -18,14 +18,17 @@ import typer
 
 from bundle.errors import BundleError
 from bundle.store import Bundle
-from training import configfile, presets
+from training import checks, configfile, presets, telling
 from training.config import TrainingConfig
-from training.datasets import DATASETS, FILES, Dataset, FileOptions, fashion_mnist, load
+from training.datasets import DATASETS, FILES, Dataset, FileOptions, fashion_mnist, load, of_files
 from training.errors import ConfigInvalid, ExportUnfaithful, TrainingDiverged, TrainingError
 from training.fitting.cluster import share
 from training.fitting.runs import CHECKPOINT_SECONDS, Run, open_run
 from training.options import with_settings
+from training.sizing import sized
 from training.startup import choose_tensorflow, start_tensorflow
+
+_REPOSITORY = Path("models")  # unless told otherwise
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,11 @@ class _Where:
     checkpoint_seconds: float
     tensorboard: Path | None
     cache: Path | None
+
+    @property
+    def others(self) -> dict[str, Path | None]:
+        """What is written besides the repository, by flag."""
+        return {"--run": self.run, "--tensorboard": self.tensorboard, "--cache": self.cache}
 
 
 @with_settings
@@ -81,13 +89,10 @@ def train(
             _refuse_more(dataset, preset, config, run, changes)
             chosen = None
         with cleaned_up_on_sigterm():
-            bundle = _run(chosen, where)
+            _run(chosen, where, began)
     except (TrainingError, BundleError) as error:
         typer.echo(f"convoy train: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, TrainingDiverged | ExportUnfaithful) else 2) from error
-    if bundle is not None:
-        accuracy = bundle.manifest.metrics["test_accuracy"]
-        typer.echo(f"published {bundle.path}: test accuracy {accuracy:.4f}, {time.monotonic() - began:.0f} s")
 
 
 def _config(dataset: str | None, variant: str | None, file: Path | None, changes: dict[str, Any]) -> TrainingConfig:
@@ -102,6 +107,10 @@ def _config(dataset: str | None, variant: str | None, file: Path | None, changes
         raise ConfigInvalid(f"nothing to train on: name a dataset ({', '.join(DATASETS)}), or give files by --data")
     base = presets.preset(dataset, variant or values.get(configfile.PRESET))
     said = {name: value for name, value in said.items() if name not in {configfile.PRESET, "dataset"}}
+    _refuse_file_settings(dataset, said)
+    for exactly, least in {"epochs": "least_steps", "batch_size": "least_batch"}.items():
+        if exactly in said:
+            said.setdefault(least, 0)
     if "name" not in said and dataset != fashion_mnist.NAME:
         said["name"] = _model_name(dataset, said.get("data"))
     return _from_anywhere(dataclasses.replace(base, **said))
@@ -121,6 +130,18 @@ def _model_name(dataset: str, data: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "model"
 
 
+def _refuse_file_settings(dataset: str, said: dict[str, Any]) -> None:
+    """A setting that has no effect would be believed to have one."""
+    if of_files(dataset):
+        return
+    for knob in dataclasses.fields(FileOptions):
+        if knob.name in said:
+            raise ConfigInvalid(
+                f"--{knob.name.replace('_', '-')} is for pictures in files, but those of {dataset} are arrays of one "
+                "size, in splits of their own; leave it out"
+            )
+
+
 def _refuse_with_python(dataset: str | None, variant: str | None) -> None:
     if dataset or variant:
         raise ConfigInvalid("a Python --config says everything; leave out the dataset and --preset")
@@ -134,24 +155,36 @@ def _refuse_more(
         raise ConfigInvalid("--resume goes on with what the run was begun with; leave out the dataset and all settings")
 
 
-def _run(config: TrainingConfig | None, where: _Where) -> Bundle | None:
+def _run(config: TrainingConfig | None, where: _Where, began: float) -> None:
     """The heavy libraries are imported last, so that a mistake in the configuration is said at once."""
-    opened = open_run(where.run, config, where.repository) if where.run else nullcontext()
-    with opened as run:
+    repository = where.repository or (None if where.run else _REPOSITORY)
+    if config is not None:
+        checks.check(config, repository, where.others)
+    with open_run(where.run, config, where.repository) if where.run else nullcontext() as run:
         if run is not None:
-            config = run.config
             if (version := run.published()) is not None:
                 typer.echo(f"the run in {run.folder} is published as {version} already")
-                return None
+                return
+            config, repository = run.config, run.repository
+            checks.check(config, repository, where.others)
         assert config is not None  # noqa: S101 - without a run folder there is no --resume
-        choose_tensorflow()
-        if config.dataset in {FILES, fashion_mnist.NAME}:  # others import TensorFlow themselves, with its chatter
-            pictures = _load(config, where.cache)
-            _start(config)
-        else:
-            _start(config)
-            pictures = _load(config, where.cache)
-        return _train(config, pictures, run, where)
+        assert repository is not None  # noqa: S101 - a run has one
+        pictures = _data_and_tensorflow(config, where.cache)
+        config = _told(config, pictures)
+        bundle = _train(config, pictures, repository, run, where)
+        if bundle is not None:
+            _tell_published(bundle, repository, pictures, time.monotonic() - began)
+
+
+def _data_and_tensorflow(config: TrainingConfig, cache: Path | None) -> Dataset:
+    """Loads both, the quicker first."""
+    choose_tensorflow()
+    if config.dataset in {FILES, fashion_mnist.NAME}:  # others import TensorFlow themselves, with its chatter
+        pictures = _load(config, cache)
+        _start(config)
+        return pictures
+    _start(config)
+    return _load(config, cache)
 
 
 def _start(config: TrainingConfig) -> None:
@@ -169,23 +202,40 @@ def file_options(config: TrainingConfig) -> FileOptions:
     return FileOptions(**{knob.name: getattr(config, knob.name) for knob in dataclasses.fields(FileOptions)})
 
 
-def _train(config: TrainingConfig, pictures: Dataset, run: Run | None, where: _Where) -> Bundle | None:
+def _told(asked: TrainingConfig, pictures: Dataset) -> TrainingConfig:
+    """The configuration fitted to the number of pictures, after saying what was found and chosen."""
+    count = len(pictures.limited(asked.limit).train)
+    config = sized(asked, count)
+    for sentence in (*telling.of_data(pictures, config), *telling.of_recipe(asked, config, count)):
+        _say(sentence)
+    return config
+
+
+def _train(
+    config: TrainingConfig, pictures: Dataset, repository: Path, run: Run | None, where: _Where
+) -> Bundle | None:
     """Trains and publishes; of several processes the first publishes, the others give None."""
     from training.publish import train_and_publish
     from training.train import Logging, train
 
-    logging = Logging(run=run, checkpoint_seconds=where.checkpoint_seconds, tensorboard=where.tensorboard)
+    logging = Logging(run=run, checkpoint_seconds=where.checkpoint_seconds, tensorboard=where.tensorboard, say=_say)
     if not (mine := share(config.distribute)).leads:
         train(config, pictures, logging)
         _say(f"worker {mine.number} is done; worker 0 publishes")
         return None
-    repository = run.repository if run else where.repository or Path("models")
     if run is not None:
         run.begin()
     bundle = train_and_publish(config, pictures, repository, _say, logging)
     if run is not None:
         run.mark_published(bundle.path)
     return bundle
+
+
+def _tell_published(bundle: Bundle, repository: Path, pictures: Dataset, seconds: float) -> None:
+    accuracy = bundle.manifest.metrics["test_accuracy"]
+    typer.echo(f"published {bundle.path}: test accuracy {accuracy:.4f}, {seconds:.0f} s")
+    for line in telling.what_next(bundle, repository, pictures.test.files or ()):
+        typer.echo(line)
 
 
 @contextmanager

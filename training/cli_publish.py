@@ -15,7 +15,7 @@ import typer
 from bundle.errors import BundleError
 from training.cli import cleaned_up_on_sigterm
 from training.errors import ExportUnfaithful, TrainingError
-from training.foreign import deciding, pictures, reading, scaling
+from training.foreign import counting, deciding, pictures, reading, scaling
 from training.foreign.wishes import Wishes, parse_size, read_labels
 from training.startup import start_tensorflow
 
@@ -101,6 +101,7 @@ class _Run:
     def whole(self, *, dry_run: bool) -> None:
         """The heavy libraries are imported last, so that a mistake in the call is said at once."""
         reading.check_path(self.model)
+        counting.check_labels(self.model, self.wishes)
         golden = None if self.golden is None else pictures.find(self.golden, self.wishes.labels)
         if reading.needs_tensorflow(self.model):
             start_tensorflow()

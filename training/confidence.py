@@ -92,10 +92,18 @@ def _calibrate(model: keras.Model, task: Task, split: Split, say: Callable[[str]
     folded = fold_temperatures(model, known, examples[:_ROWS].pixels(split))
     for head in task.heads:
         if fitted[head.name] is None:
-            say(f"head {head.name!r} is not calibrated: its validation answers don't tell how sure it may be")
+            right = int((answers[head.output].argmax(axis=1) == examples.targets[head.name]).sum())
+            say(
+                f"{_uncalibrated(head)}: {right:,} of {len(examples):,} answers to the validation pictures are right, "
+                "to which no temperature between 0.1 and 10 can be fitted; more validation pictures may help"
+            )
         elif head.output not in folded:
-            say(f"head {head.name!r} is not calibrated: it does not end in one dense layer and a softmax")
+            say(f"{_uncalibrated(head)}: it does not end in the dense layer and softmax that take a temperature")
     return {head.name: known[head.output] for head in task.heads if head.output in folded}
+
+
+def _uncalibrated(head: HeadSpec) -> str:
+    return f"head {head.name!r} is not calibrated, so a score of 0.9 need not be right 9 times in 10"
 
 
 def _threshold(
@@ -111,8 +119,9 @@ def _threshold(
     if found.reached:
         return found
     say(
-        f"head {head.name!r} never abstains: no threshold makes {precision:.2%} of its validation answers right, the "
-        f"best is {found.precision:.2%} at scores from {found.score:.3f}, which {found.coverage:.1%} of them reach"
+        f"head {head.name!r} will answer every picture, however unsure: no least score makes {precision:.2%} of its "
+        f"validation answers right; the best is {found.precision:.2%}, from a score of {found.score:.3f} on, which "
+        f"{found.coverage:.1%} of them reach; wish for less by --abstain-precision"
     )
     return None
 

@@ -56,7 +56,9 @@ class TrainingConfig:
         "bilinear", doc="The kernel of the resize.", group=DATA
     )
     bad_pictures: Literal["skip", "fail"] = _knob(
-        "skip", doc="Pass over files that can't be decoded, each with its name, or stop at the first.", group=DATA
+        "skip",
+        doc="Pass over damaged files and class folders without a picture, naming each, or stop at the first.",
+        group=DATA,
     )
     validation_share: float = _knob(
         0.1, doc="Share of the files for validation where the data does not say.", group=DATA, above=0, most=0.5
@@ -70,9 +72,27 @@ class TrainingConfig:
     )
     backbone: str | None = _knob(None, doc="Of the architecture transfer: which of keras.applications.")
     weights: str | None = _knob(None, doc="Of transfer: what the backbone begins with, a file, imagenet or none.")
-    fine_tune: int = _knob(0, doc="Of transfer: how many of the backbone's last layers are trained too.", least=0)
+    fine_tune: int = _knob(
+        0, doc="Of transfer: how many of the backbone's last layers are trained too, in a second phase.", least=0
+    )
+    head_epochs: int | None = _knob(
+        None, doc="Of fine_tune: the epochs of the first phase, which trains the head alone; else a third.", least=0
+    )
+    fine_tune_rate: float = _knob(
+        0.1, doc="Of fine_tune: the second phase's learning rate, as a share of the first's.", above=0, most=1
+    )
     epochs: int = _knob(doc="Times through the training pictures.", least=1)
+    least_steps: int = _knob(
+        0,
+        doc="Where the epochs give fewer steps than this, train more of them; 0, and where epochs is given: don't.",
+        least=0,
+    )
     batch_size: int = _knob(doc="Pictures a step, over all devices.", least=1)
+    least_batch: int = _knob(
+        0,
+        doc="Where the pictures are few, halve the batch, not below this; 0, and where batch_size is given: don't.",
+        least=0,
+    )
     learning_rate: float = _knob(doc="The schedule's peak.", above=0, most=1e38)
     schedule: Literal["cosine", "constant", "step"] = _knob(
         "cosine", doc="How the learning rate goes on after the warm-up; step divides it by 10 at 50% and at 75%."
@@ -129,6 +149,13 @@ class TrainingConfig:
     deterministic: bool = _knob(
         True, doc="Repeat a run bit by bit; off, some operations of a GPU are faster.", group=MACHINE
     )
+
+    @property
+    def first_epochs(self) -> int:
+        """The epochs in which only the head of a backbone that is to be fine-tuned is trained."""
+        if not self.fine_tune:
+            return 0
+        return self.epochs // 3 if self.head_epochs is None else min(self.head_epochs, self.epochs)
 
     def __post_init__(self) -> None:
         """Holds every value to its declaration."""

@@ -74,7 +74,9 @@ def _pictures() -> TrainingConfig:
         architecture="accurate",
         name=_PICTURES,
         epochs=30,
+        least_steps=600,
         batch_size=64,
+        least_batch=16,
         learning_rate=2e-3,
         weight_decay=0.02,
         warmup=0.15,
@@ -91,7 +93,9 @@ def _pictures() -> TrainingConfig:
 
 def _pictures_quick() -> TrainingConfig:
     """A first look at pictures in files: `convoy train --data FOLDER --preset quick`."""
-    return dataclasses.replace(_pictures(), architecture="sequential", epochs=8, patience=0, height=32, width=32)
+    return dataclasses.replace(
+        _pictures(), architecture="sequential", epochs=8, least_steps=200, patience=0, height=32, width=32
+    )
 
 
 PRESETS: dict[str, Callable[[], TrainingConfig]] = {

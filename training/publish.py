@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from bundle.manifest import SCHEMA_VERSION, Head, Manifest, Preprocessing, Variant
-from bundle.store import Bundle, publish, staging
+from bundle.publishing import publish, staging
+from bundle.store import Bundle
 from training import architectures, explain, replay
 from training.confidence import Confidence, settle
 from training.config import TrainingConfig
@@ -21,6 +22,7 @@ from training.errors import VariantRefused
 from training.evaluate import Evaluation, decoded, evaluate
 from training.export import export
 from training.golden import write_golden
+from training.labels import write_labels
 from training.parity import EXAMPLES, TOLERANCE, prove
 from training.provenance import provenance
 from training.report.collect import collect
@@ -31,6 +33,8 @@ from training.statistics import statistics
 from training.tasks import FIXED_SEED, HeadSpec, Task
 from training.train import Logging, Trained, train
 from training.variants import Gate, int8_variant
+
+_FEW = 100  # test pictures, of which chance alone may spoil the accuracy
 
 
 def train_and_publish(
@@ -49,9 +53,9 @@ def train_and_publish(
     dataset = dataset.limited(config.limit)
     task = architectures.task_of(config.architecture, dataset)
     with staging(repository, config.name) as folder:
-        say(f"training {config.architecture} on {len(dataset.train):,} pictures")
+        say(f"training the network {config.architecture!r} on {len(dataset.train):,} pictures")
         trained = train(config, dataset, logging)
-        say(f"measuring how sure the answers to {len(dataset.validation):,} validation pictures may be")
+        say(f"comparing scores with how often they are right, on {len(dataset.validation):,} validation pictures")
         confidences = settle(
             trained.model,
             task,
@@ -60,22 +64,23 @@ def train_and_publish(
             abstain_precision=config.abstain_precision,
             say=say,
         )
-        say("exporting to SavedModel and ONNX")
+        say("exporting the model to SavedModel and ONNX, the formats that are served")
         explaining = explain.explaining(trained.model, task.heads) if config.explain else None
         signature = export(trained.model, folder, say, explaining=explaining)
         formats = replay.formats_in(folder)
-        say("comparing what was exported with Keras, each format in a process of its own")
+        say("proving that the exported files give the answers of Keras, each in a process of its own")
         preprocessing = _preprocessing(dataset, task)
         examples = task.examples(dataset.test, FIXED_SEED)[:EXAMPLES]
         pixels = decoded(examples, dataset.test, preprocessing)
         parity = prove(trained.model, folder, pixels, explaining=explaining)
-        say(f"classifying {len(dataset.test):,} test pictures from encoded files with the exported model")
+        say(f"measuring the exported model on {len(dataset.test):,} test pictures, read from files as a server does")
         evaluations = evaluate(replay.open_format(formats[0], folder), dataset.test, task, preprocessing)
         _warn_of_chance(evaluations, task, say)
         golden = write_golden(trained.model, folder, dataset.test, task, preprocessing, explaining=explaining)
         variants = _variants(formats, evaluations[task.heads[0].name].accuracy, explain=config.explain)
         if config.int8 and "onnx" in formats:
-            say(f"quantising to int8 on {min(config.int8_pictures, len(dataset.train)):,} training pictures")
+            count = min(config.int8_pictures, len(dataset.train))
+            say(f"making a smaller variant in int8 arithmetic, scaled by what {count:,} training pictures give")
             variants += _unless_refused(
                 partial(
                     int8_variant,
@@ -95,7 +100,7 @@ def train_and_publish(
             schema_version=SCHEMA_VERSION,
             signature=signature,
             preprocessing=preprocessing,
-            heads=explain.declared(_trusted(write_labels(folder, task.heads), confidences), signature),
+            heads=explain.declared(_trusted(write_heads(folder, task.heads), confidences), signature),
             variants=variants,
             golden=golden,
             provenance=provenance(config, dataset.digest),
@@ -118,18 +123,17 @@ def train_and_publish(
         return publish(folder, manifest, repository, config.name)
 
 
-def write_labels(folder: Path, heads: Sequence[HeadSpec]) -> tuple[Head, ...]:
+def write_heads(folder: Path, heads: Sequence[HeadSpec]) -> tuple[Head, ...]:
     """Writes `labels/` into the version's folder and gives what the manifest says of the heads."""
-    (folder / "labels").mkdir()
-    for head in heads:
-        (folder / _labels_path(head)).write_text("".join(f"{label}\n" for label in head.labels), encoding="utf-8")
     return tuple(
-        Head(name=head.name, output=head.output, activation="softmax", labels=_labels_path(head)) for head in heads
+        Head(
+            name=head.name,
+            output=head.output,
+            activation="softmax",
+            labels=write_labels(folder, head.name, head.labels),
+        )
+        for head in heads
     )
-
-
-def _labels_path(head: HeadSpec) -> str:
-    return f"labels/{head.name}.txt"
 
 
 def _preprocessing(dataset: Dataset, task: Task) -> tuple[Preprocessing, ...]:
@@ -167,6 +171,7 @@ def _warn_of_chance(evaluations: Mapping[str, Evaluation], task: Task, say: Call
             say(
                 f"WARNING: head {head.name!r} is right on {found.accuracy:.1%} of the test pictures, no more often "
                 f"than always answering {head.labels[common]!r}; train longer (--epochs), in more steps (--batch-size)"
+                f"{', or look again with more test pictures' if len(found.labels) < _FEW else ''}"
             )
 
 
@@ -175,11 +180,11 @@ def _unless_refused(make: Callable[[], Variant], say: Callable[[str], None]) -> 
     try:
         variant = make()
     except VariantRefused as error:
-        say(f"there will be no such variant: {error}")
+        say(f"no int8 variant is published, only the exact model: {error}")
         return ()
     say(
-        f"{variant.name} has a test accuracy of {variant.accuracy:.4f} and gives the same class on "
-        f"{variant.agreement:.2%} of the test pictures"
+        f"the {variant.name} variant lies beside the exact model: test accuracy {variant.accuracy:.4f}, the same class "
+        f"as the exact one on {variant.agreement:.2%} of the test pictures"
     )
     return (variant,)
 

@@ -43,7 +43,11 @@ def open_onnx(file: Path) -> Run:
     import onnxruntime
 
     # Up to 1.31 Pad_Fusion gives wrong numbers for a zero pad before a max pool (microsoft/onnxruntime#24737).
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: it warns of weights that its own optimiser made superfluous
+    session = onnxruntime.InferenceSession(
+        file, options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
+    )
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 

@@ -1,19 +1,17 @@
 """Starts TensorFlow without its chatter, without hiding an error, and with float32 meaning float32.
 
-TensorFlow writes what it finds out about the machine straight to the process's standard error before its log level is
-read. While it starts, that stream is held back; afterwards everything but the known chatter is passed on. Called by
-`training.cli`: the choice before the data is loaded, which may import Keras, the start before training.
+What its Python side advises to programmers, who are not the readers here, is left out by its text for good. Called by
+the commands: the choice before the data is loaded, which may import Keras, the start before the work.
 """
 
+import logging
 import os
 import re
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-# Information and warnings; and that there is no CUDA driver (error 303), which on a machine without a GPU is no error.
-_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl|E\d{4} .*failed call to cuInit.*\(303\)")
+from bundle.chatter import held_back_stderr
+
+# Asking several models one after the other makes a graph for each, as it must; and CPUs share batches without NCCL.
+_ADVICE = re.compile(r"triggered tf\.function retracing|not using nccl allreduce")
 
 
 def choose_tensorflow() -> None:
@@ -39,23 +37,11 @@ def start_tensorflow(*, look_for_devices: bool = True) -> None:
 
         if look_for_devices:
             tf.config.list_logical_devices()
+        logging.getLogger("tensorflow").addFilter(_is_news)
+        logging.getLogger("absl").setLevel(logging.ERROR)  # by which Keras tells how to save what others have made
         # On recent GPUs TensorFlow multiplies float32 with a mantissa of 10 bits; an exact export would seem wrong.
         tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
-@contextmanager
-def held_back_stderr() -> Iterator[None]:
-    """Collects what is written to file descriptor 2, by C++ too, and passes on what is not chatter."""
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
-            held.seek(0)
-            lines = held.read().decode(errors="replace").splitlines(keepends=True)
-            sys.stderr.write("".join(line for line in lines if not _CHATTER.match(line)))
+def _is_news(record: logging.LogRecord) -> bool:
+    return _ADVICE.search(record.getMessage()) is None

@@ -17,16 +17,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from training import architectures, explain
+from training.architectures import transfer
 from training.config import TrainingConfig
 from training.datasets import Dataset
 from training.errors import RunUnusable, TrainingDiverged
-from training.fitting.batches import Feed, ahead, class_weights
+from training.fitting.batches import Chunk, Feed, ahead, class_weights
 from training.fitting.cluster import share
 from training.fitting.devices import Devices, agree, devices, synchronise
 from training.fitting.progress import Display
 from training.fitting.rates import learning_rates
 from training.fitting.runs import CHECKPOINT_SECONDS, Position, Run
-from training.fitting.steps import Learner, TakeSteps, Tensors, judge, runner
+from training.fitting.steps import Learner, Stepped, TakeSteps, Tensors, judge, runner
 from training.tasks import FIXED_SEED, Task
 
 Values = list[NDArray[np.generic]]
@@ -50,11 +51,15 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
-    """Where a run leaves traces: a run folder from which it can go on, and TensorBoard's events."""
+    """Where a run leaves traces: a run folder from which it can go on, and TensorBoard's events.
+
+    `say` is told from where a run goes on.
+    """
 
     run: Run | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     tensorboard: Path | None = None
+    say: Callable[[str], None] = lambda _: None
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +99,7 @@ def train(config: TrainingConfig, dataset: Dataset, logging: Logging | None = No
     _restore(fit)
     agree(fit.devices, fit.step)
     began -= fit.position.seconds
-    run = runner(fit.learner, config, fit.task, _class_weights(fit), fit.devices)
+    run = _runner(fit)
     forward = tf.function(lambda pictures: fit.learner.model(pictures, training=False), reduce_retracing=True)
     with Display(config.epochs, fit.feed, fit.logging.tensorboard) as display:
         while fit.position.epoch < config.epochs and not fit.position.stopped:
@@ -159,6 +164,21 @@ def untrained(config: TrainingConfig, dataset: Dataset, task: Task, precision: s
     return model
 
 
+def _runner(fit: _Fit) -> TakeSteps:
+    """Takes steps on what the epoch's phase trains: the head alone, then what is fine-tuned too."""
+    common = fit.learner, fit.config, fit.task, _class_weights(fit), fit.devices
+    whole = runner(*common)
+    if not fit.config.first_epochs:
+        return whole
+    head = runner(*common, variables=transfer.head_variables(fit.learner.model))
+
+    def take_steps(chunk: Chunk, rates: NDArray[np.float32]) -> Stepped:
+        phase = head if fit.position.epoch < fit.config.first_epochs else whole
+        return phase(chunk, rates)
+
+    return take_steps
+
+
 def _class_weights(fit: _Fit) -> dict[str, NDArray[np.float32]]:
     if fit.config.class_weights == "none":
         return {}
@@ -169,7 +189,8 @@ def _class_weights(fit: _Fit) -> dict[str, NDArray[np.float32]]:
 def _run_epoch(fit: _Fit, run: TakeSteps, display: Display, began: float) -> float:
     """The rest of the epoch, with a checkpoint now and then; gives its last learning rate."""
     position = fit.position
-    rates = learning_rates(fit.config, fit.feed.steps * fit.config.epochs)
+    steps = fit.feed.steps
+    rates = learning_rates(fit.config, steps * fit.config.epochs, steps * fit.config.first_epochs)
     for chunk in ahead(fit.feed.chunks(position.epoch, position.step)):
         stepped = run(chunk, rates[fit.step : fit.step + chunk.steps])
         _refuse_divergence(fit, stepped.losses)
@@ -229,7 +250,8 @@ def _end_epoch(fit: _Fit, figures: dict[str, float]) -> None:
         position.history.setdefault(name, []).append(value)
     if position.best_epoch == position.epoch and fit.logging.run and fit.devices.share.leads:
         fit.logging.run.save_best(position.epoch, fit.best)
-    position.stopped = 0 < fit.config.patience <= position.epoch - position.best_epoch
+    since = max(position.best_epoch, fit.config.first_epochs - 1)  # the second phase is not left out
+    position.stopped = 0 < fit.config.patience <= position.epoch - since
     position.epoch, position.step, position.loss, position.right = position.epoch + 1, 0, 0.0, {}
 
 
@@ -256,6 +278,17 @@ def _restore(fit: _Fit) -> None:
     _assign(fit.variables, values)
     if fit.position.best_epoch >= 0:
         fit.best = list(run.load_best(fit.position.best_epoch))
+    fit.logging.say(_going_on(fit, run))
+
+
+def _going_on(fit: _Fit, run: Run) -> str:
+    position, epochs = fit.position, fit.config.epochs
+    if position.stopped or position.epoch >= epochs:
+        return f"the run in {run.folder} has done its {position.epoch:,} epochs; going on with what follows them"
+    return (
+        f"going on from epoch {position.epoch + 1:,} of {epochs:,}, step {position.step:,} of {fit.feed.steps:,}, "
+        f"of the run in {run.folder}"
+    )
 
 
 def _trained(fit: _Fit) -> Trained:

@@ -1,8 +1,9 @@
 """grpc.health.v1: overall (""), per model by its name, and `convoy.liveness` for liveness probes.
 
 Overall turns SERVING when every model found at the start is READY, so a rollout with a broken model stops there; after
-that it stays SERVING while any model is, so that one bad publish can't take every replica out of rotation. Liveness
-stays SERVING while the server drains: a drain must not be cut short by a restart.
+that it stays SERVING while any model is, so that one bad publish can't take every replica out of rotation. For a worker
+that comes back any model is enough from the beginning. Liveness stays SERVING while the server drains: a drain must not
+be cut short by a restart.
 """
 
 import asyncio
@@ -71,9 +72,13 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # t
 
 
 class Health:
-    """What the server says of its health, kept in step with the registry by `update`. Belongs to the event loop."""
+    """What the server says of its health, kept in step with the registry by `update`. Belongs to the event loop.
 
-    def __init__(self) -> None:
+    Where it is not `strict`, any model that is READY is enough from the beginning.
+    """
+
+    def __init__(self, *, strict: bool = True) -> None:
+        self._enough = all if strict else any
         self.servicer = HealthServicer()
         self._models: set[str] = set()
         self._started = False
@@ -83,7 +88,7 @@ class Health:
     def update(self, models: Registry, *, scanned: bool) -> None:
         """Says what is true now; `scanned` once the first look at the repository is complete."""
         ready = {name: models.ready(name) for name in models.models()}
-        self._started = self._started or (scanned and bool(ready) and all(ready.values()))
+        self._started = self._started or (scanned and bool(ready) and self._enough(ready.values()))
         overall = self._started and any(ready.values()) and not self._draining
         self._problem = None if overall else self._why(models)
         self._models |= ready.keys()  # a model that is gone was served here once: NOT_SERVING, not unknown

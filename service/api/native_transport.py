@@ -6,8 +6,6 @@ a grpcio server behind the front on a Unix socket. What the front can't do at al
 """
 
 import asyncio
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from service.api.classifier import SERVICE
 from service.api.repeats import Repeats
 from service.api.status import Guard, outcome, trailers
 from service.config import MEBIBYTE, Settings
+from service.doors import Doors, grpc_target
 from service.errors import ModelNotReady, RequestInvalid, SettingsError
 from service.inference.call import Call
 from service.inference.dataplane import DataPlane
@@ -79,11 +78,11 @@ class NativeTransport:
 
     async def start(self) -> None:
         """Answers calls from now on."""
-        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))  # not before: a start-up mistake would leave it there
-        socket = str(self._folder / "behind")
-        self._behind.add_insecure_port(f"unix:{socket}")
+        self._doors = Doors()  # not before: where it makes a folder, a start-up mistake would leave it there
+        door = self._doors.address("behind")
+        self._behind.add_insecure_port(grpc_target(door))
         await self._behind.start()
-        self.front.set_fallback(socket)
+        self.front.set_fallback(door)
         self.front.start()
         threading.Thread(target=self._receive, name="convoy-native", daemon=True).start()
 
@@ -95,7 +94,7 @@ class NativeTransport:
             reply.leave()
         await _sent(self.port, latest)
         await asyncio.to_thread(self.front.close)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._doors.close()
 
     def forget(self, number: int) -> None:
         """The reply to a call was given."""

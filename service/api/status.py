@@ -142,5 +142,5 @@ class Guard:
 
 def _cut(sentence: str) -> str:
     """As much of the sentence as a header takes, in UTF-8: what can't be sent would leave the caller without an end."""
-    sentence = sentence.encode(errors="backslashreplace").decode()
+    sentence = errors.printable(sentence)
     return sentence if len(sentence) <= MOST_CHARACTERS else f"{sentence[: MOST_CHARACTERS - 3]}..."

@@ -19,6 +19,7 @@ from service.batching.entries import Batch, Entry, Priority, Ran, Waiter
 from service.batching.estimate import Estimate
 from service.batching.instance import Piece
 from service.batching.instances import Instances, Renewal
+from service.batching.throughput import Throughput
 from service.batching.waiting import Waiting
 from service.errors import CannotMeetDeadline, ModelNotReady, RuntimeFailed
 from service.runtimes.base import Arrays, Runtime
@@ -27,8 +28,9 @@ from service.telemetry.metrics import VersionMetrics
 TIMEOUT_SECONDS: Final = 30.0
 # A refused caller is never told to come back at once: what it was refused for takes a while to go away.
 LEAST_RETRY_SECONDS: Final = 0.1
-# Of the time a call has left when it comes. Estimates are means: of the calls that only just fit, half would be late.
-HEADROOM: Final = 0.15
+# Of the time a call has left when it comes. Estimates are means, and know nothing of the way to and from the server: of
+# the calls that only just fit, half would be late, and each of those takes the cores as long as one that is answered.
+HEADROOM: Final = 0.3
 _UNLOADED = "the model was unloaded before this call's turn; try again"
 
 
@@ -48,6 +50,7 @@ class Batcher:
         """`timeout` is the seconds of one batch after which its instance is given up; `renewal` replaces it."""
         self.max_batch_size = max_batch_size
         self.estimate = Estimate()
+        self.throughput = Throughput()
         self.changed: Callable[[], None] = _nothing
         """Called when `problem` changed; `service.models` sets it."""
         self._metrics = metrics
@@ -160,7 +163,9 @@ class Batcher:
         now = time.monotonic()
         left = (1 - headroom) * (deadline - now)
         # Nearly all calls have time enough for every batch to take the longest there is; only the others are reckoned.
-        if left > decoding + (2 + (ahead + count) / self.max_batch_size) * self.estimate.longest:
+        rows = ahead + count
+        most = (2 + rows / self.max_batch_size) * self.estimate.longest
+        if left > decoding + most + rows * self.throughput.seconds_per_row:
             return
         wait, run = 0.0, 0.0
         if self.estimate.known and (ahead or not self._instances.idle):
@@ -185,7 +190,7 @@ class Batcher:
             return
         before = self._instances
         self.max_batch_size = self._waiting.max_batch_size = max_batch_size
-        self.estimate = Estimate()
+        self.estimate, self.throughput = Estimate(), Throughput()
         self._instances = self._instances_of(runtimes, renewal)
         self._instances_changed()
         await before.stop()
@@ -217,7 +222,8 @@ class Batcher:
         full, rest = divmod(ahead + count - 1, self.max_batch_size)
         wait = self._instances.seconds_busy(self.estimate, now)
         if full:
-            wait += full * self.estimate.seconds(self.max_batch_size) / max(1, len(self._instances))
+            runs = self.estimate.seconds(self.max_batch_size) / max(1, len(self._instances))
+            wait += full * max(runs, self.throughput.seconds_per_row * self.max_batch_size)
         return wait, self.estimate.seconds(rest + 1)
 
     def _dispatch(self) -> None:
@@ -238,6 +244,7 @@ class Batcher:
             if piece.error is None:
                 estimate.observe(sum(part.count for part in piece.slices), piece.seconds)
         self._metrics.batch_size.observe(rows)
+        self.throughput.observe(rows, time.monotonic(), busy=not self._instances.idle)
 
     def _answer(self, began: float, piece: Piece) -> int:
         """Answers those that were run together; gives their rows."""
@@ -271,6 +278,7 @@ class Batcher:
 
     def _refuse(self, why: str) -> None:
         self._refusal = why
+        self.throughput = Throughput()
         for entry in self._waiting.clear():
             entry.fail(ModelNotReady(why))
 

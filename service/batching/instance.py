@@ -50,8 +50,8 @@ Prove = Callable[[Runtime], None]
 class Instance:
     """Runs batches of up to `max_batch_size` rows on one runtime.
 
-    On the loop, `report` is called after each batch with its pieces in order, and `broken` with the reason where the
-    runtime threw `SUSPICIOUS` batches in a row and `prove` then raised: inputs that no runtime can run don't count.
+    On the loop, `report` is called after each batch with its pieces in order and "", or why the instance is broken: the
+    runtime threw `SUSPICIOUS` batches in a row and `prove` then raised. Inputs that no runtime can run don't count.
     """
 
     def __init__(
@@ -60,13 +60,11 @@ class Instance:
         signature: Signature,
         max_batch_size: int,
         *,
-        report: Callable[["Instance", Sequence[Piece]], None],
-        broken: Callable[["Instance", str], None],
+        report: Callable[["Instance", Sequence[Piece], str], None],
         prove: Prove | None,
     ) -> None:
         self.runtime = runtime
         self._report = report
-        self._broken = broken
         self._prove = prove
         self._failures = 0
         self._abandoned = False
@@ -103,9 +101,9 @@ class Instance:
         while (batch := self._inbox.get()) is not None:
             if self._abandoned:
                 continue
-            tell(self._loop, self._report, self, self._pieces(batch))
-            if self._failures >= SUSPICIOUS and self._prove is not None:
-                self._prove_it(self._prove)
+            pieces = self._pieces(batch)
+            # Proved before the report: as long as it may be broken nothing more is to be given to it.
+            tell(self._loop, self._report, self, pieces, self._problem())
         try:
             self.runtime.close()
         except Exception:
@@ -162,13 +160,16 @@ class Instance:
             error = failure if known else RuntimeFailed(f"{self.runtime.info} failed: {failure}")
         return Piece(batch, outputs, error, time.monotonic() - began, again)
 
-    def _prove_it(self, prove: Prove) -> None:
+    def _problem(self) -> str:
+        """Why the runtime is broken, which is asked of it only after so many failures; else ""."""
+        if self._failures < SUSPICIOUS or self._prove is None:
+            return ""
         self._failures = 0
         try:
-            prove(self.runtime)
+            self._prove(self.runtime)
         except Exception as error:
-            reason = f"{self.runtime.info} failed {SUSPICIOUS} batches in a row and then its proof: {error}"
-            tell(self._loop, self._broken, self, reason)
+            return f"{self.runtime.info} failed {SUSPICIOUS} batches in a row and then its proof: {error}"
+        return ""
 
     def _fill(self, batch: Sequence[Slice]) -> Arrays:
         """The batch's rows side by side: the one slice itself, or copied into the buffer.

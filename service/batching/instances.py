@@ -69,7 +69,6 @@ class Instances:
             signature=signature,
             max_batch_size=max_batch_size,
             report=self._report,
-            broken=self._lose,
             prove=renewal.prove if renewal else None,
         )
         self.idle = [self._new(runtime) for runtime in runtimes]
@@ -128,11 +127,13 @@ class Instances:
         for instance in instances:
             instance.join(max(0.0, latest - time.monotonic()))
 
-    def _report(self, instance: Instance, pieces: Sequence[Piece]) -> None:
+    def _report(self, instance: Instance, pieces: Sequence[Piece], problem: str) -> None:
         running = self._busy.pop(instance, None)
         if running is None:  # it was given up, and its callers have been answered
             return
         self.idle.append(instance)
+        if problem:
+            self._lose(instance, problem)
         if any(piece.again or piece.error is not None for piece in pieces):
             self._metrics.batches_failed.inc()
         self._finished(running[0], pieces)

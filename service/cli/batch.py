@@ -86,10 +86,16 @@ def _unwinding_at_sigterm() -> Iterator[None]:
 
 def _sentence(summary: "BatchSummary") -> str:
     failed = f", {summary.failed:,} with an error" if summary.failed else ""
-    return (
+    told = (
         f"{summary.output}: {summary.pictures:,} pictures{failed}, {summary.seconds:.1f} s, "
         f"{summary.images_per_second:,.0f} images/s"
     )
+    if summary.first_failed is None:
+        return told
+    from service.errors import printable
+
+    path, reason = summary.first_failed
+    return f"{told}\n{'The first' if summary.failed > 1 else 'The'} one with an error: {printable(str(path))}: {reason}"
 
 
 def _fail(error: Exception, code: int) -> NoReturn:

@@ -121,6 +121,7 @@ def _drawn(client: Client, answers: Answers, image: str | bytes, path: Path) -> 
             if not maps:
                 raise ValueError(f"model {answer.model!r} came without activation maps: its server is too old")
             drawing.draw(picture, spec, maps).save(path)
+            typer.echo(f"{path}: where {answer.model} version {answer.version} looked", err=True)
         yield name, answer
 
 

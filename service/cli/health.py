@@ -9,6 +9,8 @@ import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.client.errors import unreached
+
 
 def health(
     server: Annotated[str, typer.Option(help="HOST:PORT of the gRPC server.")] = "localhost:8500",
@@ -43,6 +45,6 @@ def _failure(error: grpc.RpcError, service: str, timeout: float) -> str:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"did not answer within {timeout:g} s"
         case grpc.StatusCode.UNAVAILABLE:
-            return f"can't be reached: {error.details()}"
+            return unreached(error.details() or "") or f"is unavailable: {error.details()}"
         case code:
             return f"answered {code.name}: {error.details()}"

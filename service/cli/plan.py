@@ -106,14 +106,15 @@ def _print(choice: "Choice") -> None:
 
 
 def _table(choice: "Choice", rows: "Sequence[Measured]") -> "object":
-    from rich.box import SIMPLE
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE, pad_edge=False)
+    # Narrow enough for a terminal of 80 columns: only a variant's name may be long, and it is folded there.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for header in ("engine", "variant", "computed"):
-        table.add_column(header)
+        table.add_column(header, no_wrap=header != "variant", overflow="fold")
     for header in ("threads", "instances", "batch", "images/s", "p99 ms"):
-        table.add_column(header, justify="right")
+        table.add_column(header, justify="right", no_wrap=True)
     for row in rows:
         if not row.refused:
             plan = row.plan

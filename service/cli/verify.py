@@ -5,6 +5,7 @@ checked holds, 1 when something does not or nothing could be checked, 2 for a mi
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,15 +87,17 @@ def check_version(folder: Path, device: "Device", threads: int) -> Iterator[Chec
 
 
 def _check_variant(version: str, bundle: "Bundle", variant: "Variant", device: "Device", threads: int) -> Check:
+    from bundle.chatter import held_back_stderr
     from bundle.preprocessing import Limits
     from service.errors import ServiceError, SettingsError
     from service.models import golden
     from service.runtimes.opening import open_runtime
 
     try:
-        runtime = open_runtime(
-            bundle, engine="auto", device=device, threads=threads, variant=variant.name, explain=True
-        )
+        with held_back_stderr() if variant.format == "saved_model" else nullcontext():
+            runtime = open_runtime(
+                bundle, engine="auto", device=device, threads=threads, variant=variant.name, explain=True
+            )
     except SettingsError as error:
         return Check(version, variant.name, passed=None, note=f"not checked: {error}")
     except ServiceError as error:

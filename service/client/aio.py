@@ -69,16 +69,19 @@ class AsyncClient:
         version_label: str | None = None,
         top_k: int | None = None,
         explain: bool = False,
+        priority: channel.Priority | None = None,
         timeout: float | None = None,
     ) -> Classification:
         """Classifies one picture: a path, an encoded file's bytes, or pixels [height, width, channels].
 
         For a model with several inputs it is a dict of pictures by input name, which get one answer together. Without
         `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5 classes a head.
-        With `explain` the best classes bring their activation maps; the model must have some. Raises ImageRejected,
-        CallFailed, OSError for a file, TypeError or ValueError for an argument.
+        With `explain` the best classes bring their activation maps; the model must have some. `priority` is for this
+        call and goes before the client's. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError
+        for an argument.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
+        first = self._endpoint.priority_of(priority)
+        question = messages.question(model, version, version_label, top_k, first, explain=explain)
         found = pictures.by_input(image, self._endpoint.largest_picture)
         request = await _with_pictures(question, {name: [picture] for name, picture in found.items()})
         response = await self._ask(self._stub().Classify, request, timeout)
@@ -96,6 +99,7 @@ class AsyncClient:
         version_label: str | None = None,
         top_k: int | None = None,
         explain: bool = False,
+        priority: channel.Priority | None = None,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -108,6 +112,7 @@ class AsyncClient:
             version_label=version_label,
             top_k=top_k,
             explain=explain,
+            priority=priority,
             timeout=timeout,
             images_per_call=images_per_call,
             calls_in_flight=calls_in_flight,
@@ -123,6 +128,7 @@ class AsyncClient:
         version_label: str | None = None,
         top_k: int | None = None,
         explain: bool = False,
+        priority: channel.Priority | None = None,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -134,7 +140,8 @@ class AsyncClient:
         before anything is sent; it is read when its call is made. A call that fails (CallFailed) ends the stream and
         cancels those after it; the answers before it have been given.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
+        first = self._endpoint.priority_of(priority)
+        question = messages.question(model, version, version_label, top_k, first, explain=explain)
         at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
         return self._stream(question, images, images_per_call, at_once, self._endpoint.seconds(timeout))
 

@@ -78,6 +78,10 @@ class Endpoint:
             raise ValueError(f"timeout is {seconds} seconds, it must be above 0")
         return seconds
 
+    def priority_of(self, priority: Priority | None) -> Priority:
+        """The priority of a call: its own, or the endpoint's where it is None. Raises ValueError for no priority."""
+        return self.priority if priority is None else _checked(priority)
+
 
 def endpoint(
     server: str,
@@ -98,18 +102,22 @@ def endpoint(
         credentials = grpc.ssl_channel_credentials(Path(root_certificates).read_bytes())
     if max_message_bytes <= _ENVELOPE_BYTES:
         raise ValueError(f"max_message_bytes is {max_message_bytes}, it must be above {_ENVELOPE_BYTES}")
-    if priority not in get_args(Priority):
-        raise ValueError(f"priority is {priority!r}, it must be one of {', '.join(get_args(Priority))}")
     terms = Endpoint(
         server=server,
         timeout=timeout,
         wait_for_ready=wait_for_ready,
         max_message_bytes=max_message_bytes,
         credentials=credentials,
-        priority=priority,
+        priority=_checked(priority),
     )
     terms.seconds(None)
     return terms
+
+
+def _checked(priority: Priority) -> Priority:
+    if priority not in get_args(Priority):
+        raise ValueError(f"priority is {priority!r}, it must be one of {', '.join(get_args(Priority))}")
+    return priority
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, Any]]:

@@ -31,8 +31,8 @@ class Client:
     call may take, retries included. With `wait_for_ready` a call waits for a server that is not up yet instead of
     failing after the retries. `root_certificates` is the PEM file to check the server's certificate against;
     `credentials` are gRPC channel credentials for everything else, such as mutual TLS. `max_message_bytes` should be
-    the server's limit. With `priority` "batch", for jobs, pictures give way to those of interactive callers. Raises
-    ValueError or OSError for terms that can't be used; nothing is connected yet.
+    the server's limit. With `priority` "batch", for jobs, pictures give way to those of interactive callers; a call may
+    have its own. Raises ValueError or OSError for terms that can't be used; nothing is connected yet.
     """
 
     def __init__(
@@ -68,16 +68,19 @@ class Client:
         version_label: str | None = None,
         top_k: int | None = None,
         explain: bool = False,
+        priority: channel.Priority | None = None,
         timeout: float | None = None,
     ) -> Classification:
         """Classifies one picture: a path, an encoded file's bytes, or pixels [height, width, channels].
 
         For a model with several inputs it is a dict of pictures by input name, which get one answer together. Without
         `version` or `version_label` the highest READY version answers; without `top_k` it gives up to 5 classes a head.
-        With `explain` the best classes bring their activation maps; the model must have some. Raises ImageRejected,
-        CallFailed, OSError for a file, TypeError or ValueError for an argument.
+        With `explain` the best classes bring their activation maps; the model must have some. `priority` is for this
+        call and goes before the client's. Raises ImageRejected, CallFailed, OSError for a file, TypeError or ValueError
+        for an argument.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
+        first = self._endpoint.priority_of(priority)
+        question = messages.question(model, version, version_label, top_k, first, explain=explain)
         found = pictures.by_input(image, self._endpoint.largest_picture)
         request = messages.with_pictures(question, {name: [picture] for name, picture in found.items()})
         response = self._ask(self._stub.Classify, request, timeout)
@@ -95,6 +98,7 @@ class Client:
         version_label: str | None = None,
         top_k: int | None = None,
         explain: bool = False,
+        priority: channel.Priority | None = None,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -107,6 +111,7 @@ class Client:
             version_label=version_label,
             top_k=top_k,
             explain=explain,
+            priority=priority,
             timeout=timeout,
             images_per_call=images_per_call,
             calls_in_flight=calls_in_flight,
@@ -122,6 +127,7 @@ class Client:
         version_label: str | None = None,
         top_k: int | None = None,
         explain: bool = False,
+        priority: channel.Priority | None = None,
         timeout: float | None = None,
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
@@ -133,7 +139,8 @@ class Client:
         call is made. A call that fails (CallFailed) ends the stream and cancels those after it; the answers before it
         have been given.
         """
-        question = messages.question(model, version, version_label, top_k, self._endpoint.priority, explain=explain)
+        first = self._endpoint.priority_of(priority)
+        question = messages.question(model, version, version_label, top_k, first, explain=explain)
         groups = pictures.planned(images, self._endpoint.largest_picture, images_per_call)
         at_once = pictures.at_least_one("calls_in_flight", calls_in_flight)
         return self._stream(question, groups, self._endpoint.seconds(timeout), at_once)

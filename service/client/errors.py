@@ -119,7 +119,10 @@ _Code = grpc.StatusCode
 
 # What each code means here; the sentence may use the server's own words and the call's seconds.
 _MEANING: dict[grpc.StatusCode, tuple[type[CallFailed], str]] = {
-    _Code.UNAVAILABLE: (ServerUnavailable, "unavailable: {details}; check the address and that the server is READY"),
+    _Code.UNAVAILABLE: (
+        ServerUnavailable,
+        "unavailable: {details}; `convoy models --server {server}` shows the versions' states",
+    ),
     _Code.DEADLINE_EXCEEDED: (
         DeadlineExceeded,
         "no answer within {timeout:g} s; check the address, send fewer pictures a call or allow a longer timeout",
@@ -140,6 +143,27 @@ _MEANING: dict[grpc.StatusCode, tuple[type[CallFailed], str]] = {
 _OTHERWISE = (ServerFailed, "failed with {code}: {details}; see the server's log")
 # gRPC has one code for a full queue and for a message over a limit; the latter only shows in its own words.
 _TOO_LARGE = (MessageTooLarge, "{details}; send fewer or smaller pictures a call, or raise the server's message limit")
+# UNAVAILABLE is the server's own word, or gRPC's where it did not reach one, which only shows in its words: they are
+# long, name addresses and errno, and change with its releases. What each means, the more exact ones first.
+_UNREACHED = "can't be reached: {why}; check the address and that the server runs"
+_WHY = {
+    "connection refused": "nothing listens there",
+    "no such file or directory": "nothing listens there",
+    "errors resolving": "its name is not known",
+    "resolution failed": "its name is not known",
+    "empty address list": "its name is not known",
+    "handshake failed": "the TLS handshake failed",
+    "certificate_verify_failed": "the TLS handshake failed",
+    "failed to connect": "it does not take the connection",
+    "connections to all backends failing": "it does not take the connection",
+    "connection reset": "the connection broke",
+    "socket closed": "the connection broke",
+    "goaway received": "the connection broke",
+    "broken pipe": "the connection broke",
+    "endpoint closing": "the connection broke",
+    "transport closed": "the connection broke",
+    "keepalive": "the connection broke",
+}
 
 
 def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
@@ -148,8 +172,16 @@ def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
     kind, sentence = _MEANING.get(code, _OTHERWISE)
     if code is _Code.RESOURCE_EXHAUSTED and "larger than max" in details:
         kind, sentence = _TOO_LARGE
+    if code is _Code.UNAVAILABLE and (why := unreached(details)):
+        return kind(server, why)
     problem = sentence.format(details=details, server=server, timeout=timeout, code=code.name)
     return Overloaded(server, problem, _retry_after(error)) if kind is Overloaded else kind(server, problem)
+
+
+def unreached(details: str) -> str:
+    """Why a call did not reach its server, with the remedy, in our words; "" where the server said so itself."""
+    words = details.lower()
+    return next((_UNREACHED.format(why=why) for piece, why in _WHY.items() if piece in words), "")
 
 
 def _retry_after(error: grpc.RpcError) -> float | None:

@@ -47,7 +47,7 @@ def question(
     version: int | None,
     version_label: str | None,
     top_k: int | None,
-    priority: Priority = "interactive",
+    priority: Priority,
     *,
     explain: bool = False,
 ) -> pb.ClassifyRequest:

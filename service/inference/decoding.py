@@ -65,5 +65,10 @@ def decode_part(
         for name, array in row.items():
             decoded[name].append(array)
     if part.numbers:
-        part.rows = {name: np.stack(arrays) for name, arrays in decoded.items()}
+        part.rows = {name: _stacked(arrays) for name, arrays in decoded.items()}
     return part
+
+
+def _stacked(arrays: list[Array]) -> Array:
+    """One row after the other; a lone one, as most calls bring, as it is."""
+    return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)

@@ -24,12 +24,16 @@ _PROGRESS_EVERY: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """What a job did: pictures in all, those without a prediction, and the seconds from first read to finished file."""
+    """What a job did: pictures in all, those without a prediction, and the seconds from first read to finished file.
+
+    `first_failed` is the first of those without a prediction, and why it has none.
+    """
 
     pictures: int
     failed: int
     seconds: float
     output: Path
+    first_failed: tuple[Path, str] | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -47,7 +51,7 @@ def run_batch(
 
     `on_progress` is told the number of pictures done, now and then and at the end. Raises OutputFailed, RuntimeFailed.
     """
-    begun, failed = time.monotonic(), 0
+    begun, failed, first_failed = time.monotonic(), 0, None
     columns = outputs.schema(predictor.heads, _facts(predictor))
     with (
         outputs.whole_file(output) as path,
@@ -57,10 +61,12 @@ def run_batch(
         images = map_ahead(readers, partial(_read, limits=predictor.limits), pictures, _READ_AHEAD)
         for done, (picture, answer) in enumerate(zip(pictures, predictor.stream(images), strict=True), start=1):
             rows.add(picture, answer)
-            failed += isinstance(answer, Failure)
+            if isinstance(answer, Failure):
+                failed += 1
+                first_failed = first_failed or (picture, answer.reason)
             if done % _PROGRESS_EVERY == 0 or done == len(pictures):
                 on_progress(done)
-    return BatchSummary(len(pictures), failed, time.monotonic() - begun, output)
+    return BatchSummary(len(pictures), failed, time.monotonic() - begun, output, first_failed)
 
 
 def _read(path: Path, limits: Limits) -> bytes | Failure:

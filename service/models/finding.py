@@ -4,7 +4,7 @@ Pure: functions over a model's versions by number. The invariant: what is found 
 pass, ModelUnusable for what waiting won't change. Called by `service.models.registry`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from service.errors import ModelNotFound, ModelNotReady, ModelUnusable, ServiceError
 from service.models.labels import unknown
@@ -18,17 +18,22 @@ def is_ready(of: Versions, number: int) -> bool:
     return number in of and of[number].state is State.READY
 
 
-def by_label(of: Versions, name: str, label: str, labels: Mapping[str, int]) -> ModelVersion:
-    """The version that the label points to. Raises ModelNotFound, ModelNotReady or ModelUnusable."""
+def by_label(
+    of: Versions, name: str, label: str, labels: Mapping[str, int], held: Callable[[int], bool]
+) -> ModelVersion:
+    """The version that the label points to; `held` says whether the repository has one.
+
+    Raises ModelNotFound, ModelNotReady or ModelUnusable.
+    """
     if label not in labels:
         raise unknown(name, label, labels)
     number = labels[label]
     if is_ready(of, number):
         return of[number]
-    kind = ModelUnusable if number in of and of[number].hopeless else ModelNotReady
-    raise kind(
-        f"label {label!r} of model {name!r} points to version {number}, which is not READY; it has: {states(of)}"
-    )
+    gone = number not in of and not held(number)
+    kind = ModelUnusable if gone or (number in of and of[number].hopeless) else ModelNotReady
+    lacks = "not in the repository" if gone else "not READY"
+    raise kind(f"label {label!r} of model {name!r} points to version {number}, which is {lacks}; it has: {states(of)}")
 
 
 def by_number(of: Versions, name: str, number: int) -> ModelVersion:

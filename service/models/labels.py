@@ -46,6 +46,10 @@ class Labels:
         """Every label of a model and the version it points to, which need not be READY (yet)."""
         return self._set.get(model, {}) | self._declared_at.get(model, {})
 
+    def meant(self, model: str) -> Mapping[str, int]:
+        """The same with the declared labels that point nowhere yet, as no version was READY for them."""
+        return {**self._declared.get(model, {}), **self.of(model)}
+
     def wanted(self, model: str) -> frozenset[int]:
         """The versions that are kept loaded for a label: what it points to, is to move to, or may yet return to."""
         wanted = {*self.of(model).values(), *self._declared.get(model, {}).values()}
@@ -58,9 +62,9 @@ class Labels:
         """Takes what the model's file says; `settle` moves the labels there."""
         self._declared[model] = dict(labels)
         at = self._declared_at.get(model, {})
-        # A label that is new here starts from where it was set at run time, if it was.
-        before = self._set.get(model, {})
-        self._declared_at[model] = {name: at.get(name, before.get(name, to)) for name, to in labels.items()}
+        # A label that is new here starts from where it was set at run time, if it was, or else nowhere.
+        at = self._set.get(model, {}) | at
+        self._declared_at[model] = {name: at[name] for name in labels if name in at}
 
     def settle(self, model: str, ready: Callable[[int], bool]) -> list[tuple[str, int]]:
         """Moves declared labels to their versions where those are READY; gives the labels that stay where they were."""
@@ -69,7 +73,7 @@ class Labels:
         for label, version in self._declared.get(model, {}).items():
             if ready(version):
                 at[label] = version
-            elif at[label] != version:
+            elif at.get(label) != version:
                 behind.append((label, version))
         return behind
 

@@ -1,21 +1,20 @@
 """From a version's folder to something that can answer: verify, plan, open, prove, then build the batcher.
 
-The slow parts run in threads and in the profiler's process and touch nothing of the loop's; what is only read and
-computed, in the quiet thread of `service.models.quiet`. A version that does not reproduce its golden samples on this
-hardware is refused with the sample and the difference. Where no other version of the model serves, it answers as soon
-as any plan is open, and goes over to a better one when that is measured and proved; else it is measured before it
-replaces the one that serves.
+The slow parts run in the threads of `service.models.quiet`, quietly where only something is read and computed, and in
+the profiler's process; they touch nothing of the loop's, and none of them may take for ever. A version that does not
+reproduce its golden samples on this hardware is refused with the sample and the difference. Where no other version of
+the model serves, it answers as soon as any plan is open, and goes over to a better one when that is measured and
+proved; else it is measured before it replaces the one that serves.
 """
 
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from bundle import store
 from bundle.errors import BundleError, BundleInvalid
@@ -28,7 +27,7 @@ from service.errors import ModelUnusable, ServiceError
 from service.models import golden, memory
 from service.models.planning.plan import Choice, Plan
 from service.models.planning.planner import Planner, Task
-from service.models.quiet import quiet_executor
+from service.models.quiet import Threads
 from service.models.ranked import RankedRuntime
 from service.models.version import Servable
 from service.runtimes.base import Runtime
@@ -37,8 +36,6 @@ from service.runtimes.opening import open_runtime
 from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Loader:
         self._metrics = metrics
         self._device = Device.parse(settings.device)
         self._planner = Planner(settings)
-        self._quiet = quiet_executor()
+        self._threads = Threads(settings.load_timeout)
         self._serving = False
         self._tuning: set[asyncio.Task[None]] = set()
 
@@ -75,7 +72,7 @@ class Loader:
 
         Raises ModelUnusable with the reason.
         """
-        task, labels = await self._quietly(self._read, path)
+        task, labels = await self._task(path)
         bundle, choice, measurable = task.bundle, task.first, task.measurable
         if measurable and self._serving and replaces:
             choice, measurable = await self._measured(task), False
@@ -83,10 +80,16 @@ class Loader:
         servable = self._servable(bundle, labels, opened)
         self._tell(servable, opened)
         if measurable:
-            tuning = asyncio.get_running_loop().create_task(self._tune(servable, task))
-            self._tuning.add(tuning)
-            tuning.add_done_callback(self._tuning.discard)
+            self._begin_tuning(servable, task)
         return servable
+
+    async def replan(self, servable: Servable) -> None:
+        """Has a version that serves go over to what its model's file says now, in the background.
+
+        Raises ModelUnusable for what is wrong in the file; then the version goes on as it is.
+        """
+        work = partial(self._planner.task, servable.bundle)
+        self._begin_tuning(servable, await self._threads.run("reading the model's file", work, quietly=True))
 
     def _servable(self, bundle: Bundle, labels: Mapping[str, tuple[str, ...]], opened: _Opened) -> Servable:
         settings, metrics = self._settings, self._metrics.version(bundle.name, bundle.version)
@@ -105,7 +108,7 @@ class Loader:
 
     async def plan(self, path: Path) -> Choice:
         """Measures a version anew, proves the choice, keeps it, and closes what it opened. Raises ModelUnusable."""
-        task, _ = await self._quietly(self._read, path)
+        task, _ = await self._task(path)
         _close(await self._open(task, Choice(task.usual, task.first.why)))  # tells the device too
         if not task.key:
             return task.first
@@ -114,10 +117,14 @@ class Loader:
         return opened.choice
 
     async def close(self) -> None:
-        """Gives up what is still being measured."""
+        """Gives up what is still being measured or loaded."""
         for tuning in self._tuning:
             tuning.cancel()
         await asyncio.gather(*self._tuning, return_exceptions=True)
+        await asyncio.to_thread(self._threads.join)
+
+    async def _task(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
+        return await self._threads.run("verifying its files", partial(self._read, path), quietly=True)
 
     def _read(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
         """What is known of the version, and its labels by head; every byte of it is verified."""
@@ -139,25 +146,34 @@ class Loader:
             log.warning("no plan could be measured", extra={**_names(task.bundle), "problem": str(error)})
             return Choice(task.first.plan, f"no plan could be measured: {error}")
 
+    def _begin_tuning(self, servable: Servable, task: Task) -> None:
+        tuning = asyncio.get_running_loop().create_task(self._tune(servable, task))
+        self._tuning.add(tuning)
+        tuning.add_done_callback(self._tuning.discard)
+
     async def _tune(self, servable: Servable, task: Task) -> None:
-        """Measures, and goes over to the better plan when it is proved; the version goes on, whatever fails."""
+        """Goes over to the plan that is known or else measured, once proved; the version goes on, whatever fails."""
         try:
-            choice = await self._measured(task)
-            if servable.batcher.stopped:
-                return
-            if choice.plan == task.first.plan:
-                servable.choice = choice
-                await asyncio.to_thread(self._planner.keep, task, choice)
-                self._log(servable)
-                return
-            opened = await self._open(task, choice)
-            plan = opened.choice.plan
-            await servable.batcher.swap(opened.runtimes, plan.max_batch_size, self._renewal(task.bundle, plan))
-            if not servable.batcher.stopped:
-                self._tell(servable, opened)
-            await asyncio.to_thread(memory.give_back)
+            async with servable.tuning:
+                choice = await self._measured(task) if task.measurable else task.first
+                await self._go_over(servable, task, choice)
         except Exception:
             log.exception("the better plan can't be used, the version goes on", extra=_names(task.bundle))
+
+    async def _go_over(self, servable: Servable, task: Task, choice: Choice) -> None:
+        if servable.batcher.stopped:
+            return
+        if servable.choice is not None and choice.plan == servable.choice.plan:
+            servable.choice = choice
+            await asyncio.to_thread(self._planner.keep, task, choice)
+            self._log(servable)
+            return
+        opened = await self._open(task, choice)
+        plan = opened.choice.plan
+        await servable.batcher.swap(opened.runtimes, plan.max_batch_size, self._renewal(task.bundle, plan))
+        if not servable.batcher.stopped:
+            self._tell(servable, opened)
+        await asyncio.to_thread(memory.give_back)
 
     def _tell(self, servable: Servable, opened: _Opened) -> None:
         """Shows the plan in force: in the API, the metric and the log."""
@@ -192,22 +208,21 @@ class Loader:
             return opened
 
     async def _runtimes(self, bundle: Bundle, plan: Plan) -> list[Runtime]:
-        """Opens in usual threads, whose priority the runtime's own inherit, and proves in the quiet one.
+        """Opens as usual, since the runtime's own threads inherit the priority, and proves quietly.
 
-        OpenVINO starts its threads with the first run, so it is proved in a usual thread too.
+        OpenVINO starts its threads with the first run, so it is proved as usual too.
         """
-        prove = asyncio.to_thread if plan.engine == "openvino" else self._quietly
         with ExitStack() as opened:
             runtimes = []
             for _ in range(plan.instances):
-                runtimes.append(await asyncio.to_thread(self._runtime, bundle, plan))
-                opened.callback(runtimes[-1].close)
-                await prove(_prove, bundle, plan, runtimes[-1])
+                work = partial(self._runtime, bundle, plan)
+                runtime = await self._threads.run(f"opening it with {plan.engine}", work, drop=_shut)
+                runtimes.append(runtime)
+                opened.callback(runtime.close)
+                prove = partial(_prove, bundle, plan, runtime)
+                await self._threads.run("reproducing its golden samples", prove, quietly=plan.engine != "openvino")
             opened.pop_all()
             return runtimes
-
-    async def _quietly(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._quiet, work, *arguments)
 
     def _runtime(self, bundle: Bundle, plan: Plan) -> Runtime:
         """One runtime of the plan, which ranks. Raises ModelUnusable or SettingsError."""
@@ -242,6 +257,10 @@ def _prove(bundle: Bundle, plan: Plan, runtime: Runtime) -> None:
     if isinstance(runtime, RankedRuntime):
         runtime = runtime.unranked
     golden.prove(runtime, bundle, plan.max_batch_size, reduced=plan.computed != "exact", explain=True)
+
+
+def _shut(runtime: Runtime) -> None:
+    runtime.close()
 
 
 def _close(opened: _Opened) -> None:

@@ -8,8 +8,8 @@
     threads = 2
 
 The invariant: a file is taken whole or not at all. One that is wrong is a reason, never half of what it says; what the
-model had goes on. But [plan] is the business of `service.models.planning`, which reads it when a version loads; what is
-wrong in it is that version's reason. Read with every look at the repository, so it must be cheap; small files only.
+model had goes on. But what [plan] may hold is the business of `service.models.planning`, which reads it when a version
+loads and when it has changed. Read with every look at the repository, so it must be cheap; small files only.
 """
 
 import tomllib
@@ -31,10 +31,14 @@ _HIGHEST: Final = 10**18 - 1  # the highest number that a version's folder may h
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """The file's terms; `policy` None where it leaves that to the server. No file is the same as an empty one."""
+    """The file's terms; `policy` None where it leaves that to the server, `plan` unchecked.
+
+    No file is the same as an empty one.
+    """
 
     policy: Policy | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
+    plan: Mapping[str, object] = field(default_factory=dict)
 
 
 def read(model: Path) -> ModelFile:
@@ -63,7 +67,7 @@ def _parse(tables: Mapping[str, Any]) -> ModelFile:
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise SettingsError(f"{name} is {table!r}, it must be a table: [{name}]")
-    return ModelFile(_policy(tables.get("versions", {})), _labels(tables.get("labels", {})))
+    return ModelFile(_policy(tables.get("versions", {})), _labels(tables.get("labels", {})), tables.get("plan", {}))
 
 
 def _policy(table: Mapping[str, Any]) -> Policy | None:

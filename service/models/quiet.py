@@ -1,23 +1,105 @@
-"""One thread for the work of loading that must not disturb those who are served meanwhile.
+"""Threads for the work of loading, which may hang for ever and must not disturb those who are served meanwhile.
 
-It runs below everything else of the process where the system can say so of a thread (Linux), and one piece of work at a
-time. The invariant: nothing that starts threads of its own runs here, because they would inherit the priority for ever
-and an ordinary user may not raise it again: runtimes are opened elsewhere. Made by `service.models.loader`.
+Every piece of work has a daemon thread of its own: one that does not come back can't be killed, so it is left behind
+after its time, and holds up neither other loads nor the process's end. Quiet work runs below everything else of the
+process where the system can say so of a thread (Linux). The invariant: nothing that starts threads of its own runs
+quietly, because they would inherit the priority for ever and an ordinary user may not raise it again: runtimes are
+opened as usual. Owned by `service.models.loader`; belongs to the event loop.
 """
 
+import asyncio
+import logging
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
+
+from service.batching.instance import tell
+from service.errors import ModelUnusable
+
+log = logging.getLogger(__name__)
 
 NICENESS: Final = 10
+# A server that stops waits so long for work in hand: a thread inside a library at the process's end may crash it.
+LAST_SECONDS: Final = 5.0
+
+T = TypeVar("T")
 
 
-def quiet_executor() -> ThreadPoolExecutor:
-    """An executor of one thread, `NICENESS` below the process's own priority."""
-    return ThreadPoolExecutor(1, thread_name_prefix="convoy-load", initializer=_lower_priority)
+class Threads:
+    """Runs work in threads, each piece for `seconds` at most."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._running: set[threading.Thread] = set()
+
+    async def run(
+        self,
+        what: str,
+        work: Callable[[], T],
+        *,
+        quietly: bool = False,
+        drop: Callable[[T], object] | None = None,
+    ) -> T:
+        """What `work` gives or raises; `what` begins "... took over". Raises ModelUnusable after its time.
+
+        Where nobody waits any more, since its time was over or its caller cancelled, `drop` gets what it still gives.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        thread = threading.Thread(
+            target=self._work, args=(future, work, drop, quietly), name="convoy-load", daemon=True
+        )
+        self._running.add(thread)
+        thread.start()
+        try:
+            async with asyncio.timeout(self._seconds) as limit:
+                return await future
+        except BaseException as error:
+            if drop and future.done() and not future.cancelled() and not future.exception():
+                drop(future.result())  # cancelled in the moment of its end
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise ModelUnusable(
+                    f"{what} took over {self._seconds:g} s (--load-timeout) and was given up; it may hang"
+                ) from error
+            raise
+
+    def join(self) -> None:
+        """Waits for the work in hand, for `LAST_SECONDS` or its own time at most, and says what does not end."""
+        latest = time.monotonic() + min(LAST_SECONDS, self._seconds)
+        for thread in list(self._running):
+            thread.join(max(0.0, latest - time.monotonic()))
+            if thread.is_alive():
+                log.error("a load does not come back, its thread is left behind")
+
+    def _work(
+        self, future: asyncio.Future[T], work: Callable[[], T], drop: Callable[[T], object] | None, quietly: bool
+    ) -> None:
+        try:
+            if quietly:
+                _lower_priority()
+            result = work()
+        except BaseException as error:
+            tell(future.get_loop(), _fail, future, error)
+        else:
+            if not tell(future.get_loop(), _give, future, result, drop) and drop:
+                drop(result)
+        finally:
+            self._running.discard(threading.current_thread())
+
+
+def _give(future: asyncio.Future[T], result: T, drop: Callable[[T], object] | None) -> None:
+    if not future.done():
+        future.set_result(result)
+    elif drop:
+        drop(result)
+
+
+def _fail(future: asyncio.Future[T], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def _lower_priority() -> None:

@@ -1,16 +1,15 @@
 """All versions that the server knows, and the moves between their states.
 
 `reconcile` brings them to what the repository holds: the versions that the policy chooses and those that a label needs
-are loaded one at a time, what they replace is drained only after they are READY, a version that fails stays UNAVAILABLE
-with its reason and the one before it serves, also after a restart. It is tried again when its files change, and after
-ever longer pauses. Belongs to the event loop; `service.inference` leases from it, the server watches its changes.
+are loaded, what they replace is drained only after they are READY, a version that fails stays UNAVAILABLE with its
+reason and the one before it serves, also after a restart. Belongs to the event loop; `service.inference` leases from
+it, the server watches its changes.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,13 +20,16 @@ from service.errors import (
     RequestInvalid,
     ServiceError,
     SettingsError,
+    printable,
 )
 from service.models import finding, memory
+from service.models.failures import RETRY_SECONDS, Failures
 from service.models.finding import is_ready
+from service.models.following import PATIENCE_SECONDS, Following
 from service.models.labels import Labels, check_label
 from service.models.loader import Loader
 from service.models.policy import Policy
-from service.models.repository import PublishedModel, Stamp, stamp
+from service.models.repository import PublishedModel, stamp
 from service.models.version import ModelQuery, ModelVersion, Servable, State
 from service.models.wanted import Wanted
 from service.telemetry.metrics import Metrics
@@ -35,21 +37,6 @@ from service.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 LATEST: Final = Policy(latest=1)
-# A version may fail for what passes (no memory, a mount that stalls), so it gets another chance, ever later.
-RETRY_SECONDS: Final = 30.0
-_LONGEST_RETRY_SECONDS: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why a version is not loaded again yet: nothing of its files changed, and the pause is not over."""
-
-    stamp: Stamp
-    pause: float
-    until: float
-
-    def stands(self, now: Stamp) -> bool:
-        return now == self.stamp and time.monotonic() < self.until
 
 
 class Registry:
@@ -64,6 +51,7 @@ class Registry:
         policy: Policy = LATEST,
         labels: Labels | None = None,
         retry_seconds: float = RETRY_SECONDS,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._loader = loader
         self._metrics = metrics
@@ -71,9 +59,9 @@ class Registry:
         self._wanted = Wanted(policy, labels or Labels(None), metrics)
         self._versions: dict[str, dict[int, ModelVersion]] = {}
         self._default: dict[str, ModelVersion] = {}
-        self._retry_seconds = retry_seconds
-        self._failed: dict[Path, _Failure] = {}
+        self._failures = Failures(retry_seconds)
         self._unloading: set[asyncio.Task[None]] = set()
+        self._following = Following(self._follow, patience)
 
     def models(self) -> Mapping[str, Sequence[ModelVersion]]:
         """Every version by model, ascending; none for a model whose own file is wrong from the beginning."""
@@ -106,7 +94,8 @@ class Registry:
                 return version
         of = self._known(query.name)
         if query.label is not None:
-            return finding.by_label(of, query.name, query.label, self.labels(query.name))
+            held = partial(self._wanted.holds, query.name)
+            return finding.by_label(of, query.name, query.label, self._wanted.labels.meant(query.name), held)
         if query.version is not None:
             return finding.by_number(of, query.name, query.version)
         raise finding.none_ready(of, query.name, self.problem(query.name))
@@ -114,22 +103,19 @@ class Registry:
     async def reconcile(self, found: Sequence[PublishedModel]) -> None:
         """Loads what is wanted and not there, then unloads what is there and not wanted.
 
-        Raises SettingsError when a version can't be loaded because of how the server was started.
+        The first one waits for all loads, later ones leave a long load to itself. Raises SettingsError when a version
+        can't be loaded because of how the server was started.
         """
         self._wanted.take(found)
         for name in self._versions:
             self._settle_default(name)
-        for model in found:
-            for number in self._wanted.to_load(model):
-                await self._ensure(model.name, number, model.path / str(number))
-            for number in self._wanted.stand_ins(model.name):
-                if self._vacancies(model.name):
-                    await self._ensure(model.name, number, model.path / str(number))
-            of = self._versions.get(model.name, {})
-            if self._wanted.settle(model, partial(is_ready, of)):
-                self._on_change()
+        await self._following.look(found)
         for name in self._versions:
             self._sweep(name)
+
+    async def stop_loading(self) -> None:
+        """Gives up the loads that are under way."""
+        await self._following.stop()
 
     async def set_label(self, name: str, label: str, number: int) -> int | None:
         """Points a label at a READY version; gives where it pointed before.
@@ -160,6 +146,7 @@ class Registry:
 
     async def close(self) -> None:
         """Unloads everything; waits for the calls that still run."""
+        await self.stop_loading()
         for name, of in self._versions.items():
             for version in list(of.values()):
                 self._retire(name, version)
@@ -174,14 +161,41 @@ class Registry:
             raise ModelNotFound(f"model {name!r} is not in the repository; it holds: {known}")
         return of or {}
 
+    async def _follow(self, model: PublishedModel) -> None:
+        """Brings one model to what the repository holds of it."""
+        await self._replan(model)
+        for number in self._wanted.to_load(model):
+            await self._ensure(model.name, number, model.path / str(number))
+        for number in self._wanted.stand_ins(model.name):
+            if self._vacancies(model.name):
+                await self._ensure(model.name, number, model.path / str(number))
+        of = self._versions.get(model.name, {})
+        if self._wanted.settle(model, partial(is_ready, of)):
+            self._on_change()
+        if of:
+            self._sweep(model.name)
+
+    async def _replan(self, model: PublishedModel) -> None:
+        """Where the model's file says something else of the plan than before, has what serves go over to it."""
+        if not self._wanted.plan_changed(model):
+            return
+        self._failures.forget_all_of(model.path)
+        problem = ""
+        for version in list(self._versions.get(model.name, {}).values()):
+            if version.serves and version.servable is not None:
+                try:
+                    await self._loader.replan(version.servable)
+                except ServiceError as error:
+                    problem = printable(str(error))
+        self._wanted.plan_problem(model.name, problem)
+
     async def _ensure(self, name: str, number: int, path: Path) -> None:
         of = self._versions.setdefault(name, {})
         known = of.get(number)
         if known is not None and (known.state is not State.UNAVAILABLE or known.servable is not None):
             return  # UNAVAILABLE with a servable: its batcher tries to get a runtime again
         now = await asyncio.to_thread(stamp, path)
-        failure = self._failed.get(path)
-        if known is not None and failure is not None and failure.stands(now):
+        if known is not None and self._failures.stands(path, now):
             return
         version = of[number] = ModelVersion(name, number)
         self._move(version, State.LOADING)
@@ -189,18 +203,14 @@ class Registry:
         try:
             version.servable = await self._loader.load(path, replaces=self.ready(name))
         except Exception as error:
-            again = failure is not None and failure.stamp == now
-            pause = min(2 * failure.pause, _LONGEST_RETRY_SECONDS) if failure and again else self._retry_seconds
-            self._failed[path] = _Failure(now, pause, time.monotonic() + pause)
+            self._failures.add(path, now)
             known_kind = isinstance(error, ServiceError)
             reason = str(error) if known_kind else f"{type(error).__name__}: {error}"
-            # A path in it may not be UTF-8, and then no message could carry it.
-            reason = reason.encode(errors="backslashreplace").decode()
-            self._move(version, State.UNAVAILABLE, reason, exc_info=not known_kind)
+            self._move(version, State.UNAVAILABLE, printable(reason), exc_info=not known_kind)
             if isinstance(error, SettingsError):
                 raise
             return
-        self._failed.pop(path, None)
+        self._failures.forget(path)
         seconds = time.monotonic() - began
         self._metrics.loaded(version.name, version.number, seconds)
         version.servable.batcher.changed = partial(self._runtimes_changed, version, version.servable)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bundle import store
 from bundle.errors import BundleNotFound
-from service.errors import SettingsError
+from service.errors import SettingsError, printable
 from service.models import modelfile
 from service.models.modelfile import ModelFile
 
@@ -61,7 +61,7 @@ def _with_file(name: str, path: Path, versions: tuple[int, ...]) -> PublishedMod
     try:
         return PublishedModel(name, path, versions, modelfile.read(path))
     except SettingsError as error:
-        return PublishedModel(name, path, versions, None, str(error))
+        return PublishedModel(name, path, versions, None, printable(str(error)))
 
 
 def stamp(version: Path) -> Stamp:

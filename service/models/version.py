@@ -13,7 +13,7 @@ from enum import StrEnum
 from bundle.store import Bundle
 from service.batching.batcher import Batcher
 from service.batching.entries import Priority
-from service.errors import QueueFull
+from service.errors import QueueFull, RequestInvalid
 from service.models.planning.plan import Choice
 from service.telemetry.metrics import VersionMetrics
 
@@ -61,6 +61,8 @@ class Servable:
         self.metrics = metrics
         self.runs_on = runs_on
         self.choice: Choice | None = None
+        self.tuning = asyncio.Lock()
+        """Held by whoever changes the runtimes."""
         self.input_names = [spec.name for spec in bundle.manifest.signature.inputs]
         self.explains = any(head.activation_map for head in bundle.manifest.heads)
         self.most_classes = max(map(len, labels.values()), default=0)
@@ -68,11 +70,18 @@ class Servable:
         self._max_pending = max_pending
 
     def admit(self, count: int, priority: Priority = Priority.INTERACTIVE) -> None:
-        """Takes a place for every picture of a call, until `release`. Raises QueueFull when there is no room.
+        """Takes a place for every picture of a call, until `release`.
 
-        Class batch gets places only while half are free after that: jobs must not shut people out.
+        Class batch gets places only while half are free after that: jobs must not shut people out. Raises QueueFull
+        when there is no room, and RequestInvalid for what there never will be room for.
         """
         most = self._max_pending if priority is Priority.INTERACTIVE else max(1, self._max_pending // 2)
+        if count > most:
+            share = "" if priority is Priority.INTERACTIVE else ", half of it for priority batch"
+            raise RequestInvalid(
+                f"the call brings {count} pictures, model {self.bundle.name!r} never has more than {most} pending "
+                f"(--max-pending{share}); split it into several calls"
+            )
         if self.pending + count > most:
             raise QueueFull(self.bundle.name, self.pending, count, most, self.batcher.retry_after())
         self.pending += count

@@ -25,16 +25,26 @@ class Wanted:
         self._policy = policy
         self._metrics = metrics
         self._files: dict[str, ModelFile] = {}
+        self._published: dict[str, tuple[int, ...]] = {}
         self._chosen: dict[str, frozenset[int]] = {}
         self._stand_ins: dict[str, tuple[int, ...]] = {}
         self._problems: dict[str, str] = {}
+        self._plans: dict[str, Mapping[str, object]] = {}
+        self._plan_problems: dict[str, str] = {}
         self._told: dict[str, Mapping[str, int]] = {}
 
     def take(self, found: Sequence[PublishedModel]) -> None:
         """Takes what the repository holds now."""
+        self._published = {model.name: model.versions for model in found}
         self._chosen = {model.name: self._choose(model) for model in found}
         self._stand_ins = {model.name: self._older(model) for model in found}
         self._problems = {name: said for name, said in self._problems.items() if name in self._chosen}
+        self._plans = {name: plan for name, plan in self._plans.items() if name in self._chosen}
+        self._plan_problems = {name: said for name, said in self._plan_problems.items() if name in self._chosen}
+
+    def holds(self, name: str, number: int) -> bool:
+        """Whether the repository holds the version."""
+        return number in self._published.get(name, ())
 
     def chosen(self, name: str) -> frozenset[int] | None:
         """The published versions that the policy wants; None where the model is not in the repository."""
@@ -66,6 +76,18 @@ class Wanted:
     def troubled(self) -> Collection[str]:
         """The models that have a problem."""
         return self._problems.keys()
+
+    def plan_changed(self, model: PublishedModel) -> bool:
+        """Whether the model's file says something else in [plan] than when this was last asked."""
+        if model.file is None:
+            return False
+        before = self._plans.get(model.name)
+        self._plans[model.name] = model.file.plan
+        return before is not None and before != model.file.plan
+
+    def plan_problem(self, name: str, problem: str) -> None:
+        """Notes why what serves could not go over to the plan of the model's file; empty where it could."""
+        self._plan_problems[name] = problem
 
     def settle(self, model: PublishedModel, ready: Callable[[int], bool]) -> bool:
         """Moves the declared labels to what is READY, logs what moved and what is wrong; True where that changed."""
@@ -112,10 +134,14 @@ class Wanted:
     def _problems_of(self, model: PublishedModel, ready: Callable[[int], bool]) -> Iterator[str]:
         if model.problem:
             yield model.problem
+        if said := self._plan_problems.get(model.name):
+            yield said
         policy = self._policy_of(model.name)
         specific = None if policy is None else policy.specific
         if specific and (missing := sorted(specific.difference(model.versions))):
             yield f"the policy wants {missing}, which the repository does not hold"
         for label, to in self.labels.settle(model.name, ready):
-            at = self.labels.of(model.name)[label]
-            yield f"label {label!r} stays at version {at}, because version {to} is not READY"
+            at = self.labels.of(model.name).get(label)
+            stays = "points nowhere" if at is None else f"stays at version {at}"
+            why = "is not READY" if self.holds(model.name, to) else "is not in the repository"
+            yield f"label {label!r} {stays}, because version {to} {why}"

@@ -10,6 +10,7 @@ import io
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +20,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from bundle.manifest import Signature, TensorSpec
-from service.errors import DeviceUnavailable, ModelUnusable, RuntimeFailed
+from service.errors import DeviceUnavailable, ModelUnusable
 from service.runtimes.base import Array, Arrays, RuntimeInfo
 from service.runtimes.devices import Device, check_provider, onnx_device, onnx_providers
+from service.runtimes.models import Models
 from service.runtimes.signature import check_explanations, check_signature
 
 _logger = logging.getLogger(__name__)
@@ -50,43 +52,36 @@ class OnnxRuntime:
     ) -> None:
         """Opens the file at `model`, and the one at `explain` that gives the explanations.
 
-        They are two sessions because ONNX Runtime runs every node of a graph, whichever outputs are asked for
+        They are two because ONNX Runtime runs every node of a graph, whichever outputs are asked for
         (microsoft/onnxruntime#16483). Raises DeviceUnavailable, or ModelUnusable where a file does not fit.
         """
-        self._session, device = _open_session(model, device, threads)
-        self._outputs = [spec.name for spec in signature.outputs]
-        check_signature(signature, _specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
-        self._explaining = None
+        session, device = _open_session(model, device, threads)
+        check_signature(signature, _specs(session.get_inputs()), _specs(session.get_outputs()))
+        explaining = None
         if explain is not None:
-            self._explaining, _ = _open_session(explain, device, threads)
-            check_explanations(signature, _specs(self._explaining.get_inputs()), _specs(self._explaining.get_outputs()))
-        self._explanations = [spec.name for spec in signature.explanations]
+            second, _ = _open_session(explain, device, threads)
+            check_explanations(signature, _specs(second.get_inputs()), _specs(second.get_outputs()))
+            explaining = partial(_run, second, [spec.name for spec in signature.explanations])
+        answering = partial(_run, session, [spec.name for spec in signature.outputs])
+        self._models = Models("ONNX Runtime", variant, answering, explaining)
         self.info = RuntimeInfo(f"onnxruntime {onnxruntime.__version__}", variant, str(device), threads)
 
     def run(self, inputs: Arrays, *, explain: bool = False) -> dict[str, Array]:
         """Runs one batch. Raises RuntimeFailed with ONNX Runtime's own words."""
-        outputs = self._run(self._session, self._outputs, inputs)
-        if explain:
-            outputs |= self._run(self._explaining, self._explanations, inputs)
-        return outputs
+        return self._models.run(inputs, explain=explain)
 
     def close(self) -> None:
         """Gives the sessions' memory back."""
-        self._session = self._explaining = None
-
-    def _run(self, session: Any, names: list[str], inputs: Arrays) -> dict[str, Array]:
-        if session is None:
-            raise RuntimeFailed(f"variant {self.info.variant!r} is closed")
-        try:
-            values = session.run(names, dict(inputs))
-        except Exception as error:
-            raise RuntimeFailed(f"ONNX Runtime failed on variant {self.info.variant!r}: {error}") from error
-        return dict(zip(names, values, strict=True))
+        self._models.close()
 
 
 def check_device(device: Device) -> None:
     """Raises DeviceUnavailable where the installed ONNX Runtime has no provider for the device."""
     onnx_device(device, onnxruntime.get_available_providers())
+
+
+def _run(session: Any, names: Sequence[str], inputs: Arrays) -> dict[str, Array]:
+    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
 def _open_session(model: Path, wanted: Device, threads: int) -> tuple[Any, Device]:

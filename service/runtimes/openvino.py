@@ -8,13 +8,15 @@ importing this module imports openvino.
 import importlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from bundle.manifest import Signature, TensorSpec
-from service.errors import DeviceUnavailable, ModelUnusable, RuntimeFailed
+from service.errors import DeviceUnavailable, ModelUnusable
 from service.runtimes.base import Array, Arrays, RuntimeInfo
 from service.runtimes.devices import Device
+from service.runtimes.models import Model, Models
 from service.runtimes.signature import check_explanations, check_signature
 
 # The model converter: needs more than twice openvino's own time to import, and sends usage data when it is.
@@ -68,15 +70,12 @@ class OpenVinoRuntime:
         _check_device(core, device, computed)
         compiled = _compiled(core, model, _properties(threads, computed))
         check_signature(signature, _specs(compiled.inputs), _specs(compiled.outputs))
-        self._outputs = [(spec.name, compiled.output(spec.name)) for spec in signature.outputs]
-        self._request: Any = compiled.create_infer_request()
-        self._explanations: list[tuple[str, Any]] = []
-        self._explaining: Any = None
+        explaining = None
         if explain is not None:
-            compiled = _compiled(core, explain, _properties(threads, "exact"))
-            check_explanations(signature, _specs(compiled.inputs), _specs(compiled.outputs))
-            self._explanations = [(spec.name, compiled.output(spec.name)) for spec in signature.explanations]
-            self._explaining = compiled.create_infer_request()
+            second = _compiled(core, explain, _properties(threads, "exact"))
+            check_explanations(signature, _specs(second.inputs), _specs(second.outputs))
+            explaining = _requested(second, signature.explanations)
+        self._models = Models("OpenVINO", variant, _requested(compiled, signature.outputs), explaining)
         engine = f"openvino {openvino.get_version().partition('-')[0]}"
         self.info = RuntimeInfo(
             engine if computed == "exact" else f"{engine} ({computed})", variant, Device("cpu").kind, threads
@@ -84,25 +83,23 @@ class OpenVinoRuntime:
 
     def run(self, inputs: Arrays, *, explain: bool = False) -> dict[str, Array]:
         """Runs one batch. Raises RuntimeFailed with OpenVINO's own words."""
-        outputs = self._run(self._request, self._outputs, inputs)
-        if explain:
-            outputs |= self._run(self._explaining, self._explanations, inputs)
-        return outputs
+        return self._models.run(inputs, explain=explain)
 
     def close(self) -> None:
         """Gives the compiled models' memory back."""
-        self._request = self._explaining = None
-        self._outputs, self._explanations = [], []
+        self._models.close()
 
-    def _run(self, request: Any, outputs: Sequence[tuple[str, Any]], inputs: Arrays) -> dict[str, Array]:
-        if request is None:
-            raise RuntimeFailed(f"variant {self.info.variant!r} is closed")
-        try:
-            # The inputs are only read; the outputs are copied, because the request's own memory is used again.
-            values = request.infer(dict(inputs), share_inputs=True, share_outputs=False)
-            return {name: values[port] for name, port in outputs}
-        except Exception as error:
-            raise RuntimeFailed(f"OpenVINO failed on variant {self.info.variant!r}: {error}") from error
+
+def _requested(compiled: Any, outputs: Sequence[TensorSpec]) -> Model:
+    """The compiled model with a request of its own."""
+    ports = [(spec.name, compiled.output(spec.name)) for spec in outputs]
+    return partial(_run, compiled.create_infer_request(), ports)
+
+
+def _run(request: Any, ports: Sequence[tuple[str, Any]], inputs: Arrays) -> dict[str, Array]:
+    # The inputs are only read; the outputs are copied, because the request's own memory is used again.
+    values = request.infer(dict(inputs), share_inputs=True, share_outputs=False)
+    return {name: values[port] for name, port in ports}
 
 
 def _compiled(core: Any, model: Path, properties: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from service.doors import is_door
 from service.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ class _Server(ThreadingMixIn, WSGIServer):
     request_queue_size = 128  # the default of 5 makes the sixth client of a moment wait for a second
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
-        """Listens on an IPv4 or, where the host is written as one, an IPv6 address, or on a Unix socket's path."""
+        """Listens on an IPv4 or, where the host is written as one, an IPv6 address, or at a door of ours."""
         host = address[0]
-        if host.startswith("/"):
+        if is_door(host):
             self.address_family = socket.AF_UNIX
             super().__init__(cast("tuple[str, int]", host), handler)
         else:
@@ -46,7 +47,8 @@ class _Server(ThreadingMixIn, WSGIServer):
         """As in the base, without its look-up of the host's name, which can take seconds where DNS is slow."""
         TCPServer.server_bind(self)
         at: Any = self.server_address
-        self.server_name, self.server_port = (at, 0) if isinstance(at, str) else (str(at[0]), at[1])
+        door = self.address_family == socket.AF_UNIX
+        self.server_name, self.server_port = ("unix", 0) if door else (str(at[0]), at[1])
         self.setup_environ()
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -67,7 +69,7 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 class HttpServer:
-    """Serves the three paths from `start` to `stop`; a `host` that begins with / is a Unix socket to make."""
+    """Serves the three paths from `start` to `stop`; a `host` may be a door (`service.doors`)."""
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, *, live: Probe, ready: Probe) -> None:
         self._metrics = make_wsgi_app(registry)

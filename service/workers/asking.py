@@ -7,7 +7,6 @@ not summed: a worker that starts again would make the sums fall, which Prometheu
 import socket
 from collections.abc import Iterable, Mapping
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,17 +15,17 @@ PATIENCE_SECONDS = 2.0
 
 
 class _Connection(HTTPConnection):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, door: str) -> None:
         super().__init__("localhost", timeout=PATIENCE_SECONDS)
-        self._path = path
+        self._door = door
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        self.sock.connect(self._door)
 
 
-def get(door: Path, path: str) -> tuple[int, str]:
+def get(door: str, path: str) -> tuple[int, str]:
     """The status and the text that a worker answers. Raises OSError where it does not answer."""
     connection = _Connection(door)
     try:
@@ -37,6 +36,13 @@ def get(door: Path, path: str) -> tuple[int, str]:
         raise ConnectionError(f"no HTTP: {error!r}") from error
     finally:
         connection.close()
+
+
+def ready_models(texts: Mapping[int, str]) -> frozenset[str]:
+    """The models of which any worker says in its metrics that it has a READY version."""
+    families = (family for text in texts.values() for family in text_string_to_metric_families(text))
+    states = (sample for family in families if family.name == "convoy_model_state" for sample in family.samples)
+    return frozenset(each.labels["model"] for each in states if each.labels["state"] == "READY" and each.value)
 
 
 def gathered(texts: Mapping[int, str]) -> Iterable[Metric]:

@@ -10,20 +10,18 @@ import dataclasses
 import logging
 import os
 import pickle
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from service.config import Settings, Shared
+from service.doors import Doors
 from service.errors import SettingsError
 from service.models import repository
 from service.runtimes.cores import usable_cores
@@ -78,7 +76,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._interrupt, number)
-        self._folder = Path(tempfile.mkdtemp(prefix="convoy-"))  # not before: a start-up mistake would leave it there
+        self._doors = Doors()  # not before: where it makes a folder, a start-up mistake would leave it there
         self._http.start()
         facts = {"grpc_port": self.port, "http_port": self._http.port, "workers": len(self._workers)}
         log.info("supervising", extra=facts)
@@ -87,7 +85,7 @@ class Supervisor:
         finally:
             self._http.stop()
             self._guard.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._doors.close()
         if self._mistake is not None:
             raise self._mistake
         log.info("stopped")
@@ -140,8 +138,9 @@ class Supervisor:
     async def _live(self, worker: "_Worker") -> tuple[int, str]:
         """One life of a worker: its exit code and what it said at its end."""
         worker.starts += 1
-        door = self._folder / f"{worker.number}-{worker.starts}"
-        orders = Orders(worker.number, self._settings, Shared(door, late=worker.starts > 1))
+        door = self._doors.address(f"{worker.number}-{worker.starts}")
+        awaits = await asyncio.to_thread(self._served) if worker.starts > 1 else None
+        orders = Orders(worker.number, self._settings, Shared(door, awaits))
         # In a session of its own, so that Ctrl-C on a terminal reaches the parent alone.
         try:
             process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE, start_new_session=True)
@@ -157,8 +156,16 @@ class Supervisor:
         code = await process.wait()
         worker.process = worker.door = None
         process.stdin.close()
-        door.unlink(missing_ok=True)
         return code, said.decode(errors="replace").strip()
+
+    def _served(self) -> frozenset[str]:
+        """The models that any worker has READY now: one that comes back waits for these before it listens."""
+        texts = {}
+        for worker in self._workers:
+            with suppress(TimeoutError):
+                if (reply := worker.ask("/metrics")) is not None:
+                    texts[worker.number] = reply[1]
+        return asking.ready_models(texts)
 
     def _problem(self) -> str | None:
         """Why the server is not ready: every worker must be."""
@@ -180,7 +187,7 @@ class _Worker:
         self.number = number
         self.starts = 0
         self.process: Process | None = None
-        self.door: Path | None = None
+        self.door: str | None = None
 
     def tell(self, number: int) -> None:
         """Sends a signal to its process, if it has one."""

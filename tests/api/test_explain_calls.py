@@ -122,7 +122,7 @@ async def test_a_runtime_under_suspicion_proves_its_maps_too(explaining):
     [version] = explaining.server.models.models()["tiny"]
     [instance] = version.servable.batcher._instances
     instance._prove(instance.runtime)
-    instance.runtime.unranked._explaining = None
+    instance.runtime.unranked._models._explaining = None
     with pytest.raises(RuntimeFailed, match="is closed"):
         instance._prove(instance.runtime)
 

@@ -1,6 +1,7 @@
 """ListModels, GetModel and reflection: what a client can find out about a server."""
 
 import asyncio
+import os
 import threading
 
 import pytest
@@ -32,6 +33,16 @@ async def test_every_model_is_listed_with_its_versions(tmp_path):
     assert (dogs.version, dogs.state, dogs.reason) == (4, READY, "")
     assert (cats.version, cats.state) == (1, UNAVAILABLE)
     assert "does not reproduce its 4 golden samples" in cats.reason
+
+
+async def test_a_model_s_problem_is_told_whatever_bytes_its_path_has(tmp_path, transport):
+    repository = tmp_path / os.fsdecode(b"caf\xe9")
+    make_bundle(repository)
+    (repository / "tiny" / "convoy.toml").write_text("[versions")
+    async with serving(repository, ready=False, transport=transport, poll_interval=0.01) as (server, channel):
+        await until(lambda: "tiny" in server.models.models())
+        [tiny] = (await classifier_pb2_grpc.ClassifierStub(channel).ListModels(pb.ListModelsRequest())).models
+        assert "caf\\udce9/tiny/convoy.toml is not TOML" in tiny.problem
 
 
 async def test_a_model_is_described_in_full(asked):

@@ -8,6 +8,7 @@ from servers import LOCALHOST, leased, refused, serving, settings
 
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1 import classifier_pb2_grpc
+from service import doors
 from service.api import native_transport
 from service.errors import SettingsError
 from service.models.version import ModelQuery
@@ -30,6 +31,15 @@ async def test_a_start_up_mistake_leaves_no_folder(repository, temporary):
 
 
 async def test_a_server_that_has_stopped_leaves_no_folder(repository, temporary):
+    async with serving(repository, transport="native"):
+        pass
+    assert list(temporary.iterdir()) == []
+
+
+async def test_where_there_are_no_abstract_addresses_the_folder_goes_with_the_server(
+    repository, temporary, monkeypatch
+):
+    monkeypatch.setattr(doors, "_has_abstract", lambda: False)
     async with serving(repository, transport="native"):
         assert len(list(temporary.iterdir())) == 1
     assert list(temporary.iterdir()) == []

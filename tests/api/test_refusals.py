@@ -1,5 +1,6 @@
 """Everything that can be wrong with a call has its code and a sentence that helps."""
 
+import grpc.aio
 import numpy as np
 import pytest
 from bundles import encode
@@ -122,13 +123,15 @@ async def test_a_message_over_the_limit_is_refused_and_the_connection_lives(aske
 
 
 @pytest.mark.parametrize("options", [{"max_pending": 4}])
-async def test_a_call_that_does_not_fit_the_queue_is_told_what_to_do(asked):
-    code, told = await refused(asked.classify(*[GOOD] * 5))
-    assert code == "RESOURCE_EXHAUSTED"
-    assert told == (
-        "model 'tiny' has 0 pictures pending and this call brings 5, over the limit of 4; "
-        "try again shortly, send fewer pictures a call, or raise --max-pending"
+async def test_a_call_that_never_fits_the_queue_is_told_to_split_and_not_to_try_again(asked):
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await asked.classify(*[GOOD] * 5)
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert failed.value.details() == (
+        "the call brings 5 pictures, model 'tiny' never has more than 4 pending (--max-pending); "
+        "split it into several calls"
     )
+    assert "grpc-status-details-bin" not in dict(failed.value.trailing_metadata() or ())
     assert len((await asked.classify(*[GOOD] * 4)).results) == 4
 
 

@@ -85,6 +85,24 @@ async def test_two_instances_halve_the_wait():
         await asyncio.gather(*tasks)
 
 
+async def test_the_wait_is_reckoned_by_what_leaves_the_instances_where_that_is_slower_than_their_runs():
+    """On cores that others work on too: two instances whose runs take a minute give a row a minute, not two."""
+    runtimes = FakeRuntime(held=True), FakeRuntime(held=True)
+    async with batching(*runtimes, max_batch_size=1) as batcher:
+        learn(batcher)
+        tasks = await queued(batcher, rows(1), rows(2))
+        tasks += await queued(batcher, rows(3), rows(4))
+        assert batcher.check_deadline(1, within(3.5), Priority.INTERACTIVE) is None
+        for number in range(ENOUGH + 1):
+            batcher.throughput.observe(1, number * MINUTE, busy=True)
+        with pytest.raises(CannotMeetDeadline):
+            batcher.check_deadline(1, within(3.5), Priority.INTERACTIVE)
+        assert batcher.check_deadline(1, within(4.5), Priority.INTERACTIVE) is None
+        for runtime in runtimes:
+            runtime.let_go()
+        await asyncio.gather(*tasks)
+
+
 async def test_people_do_not_wait_for_jobs_and_jobs_do_for_people():
     runtime = FakeRuntime(held=True)
     async with batching(runtime) as batcher:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from batcher_callers import answers, batching, begun, queued, rows
-from fake_runtime import FakeRuntime
+from fake_runtime import FakeRuntime, echo
 from servers import until
 
 from service.batching import instances
@@ -176,6 +176,35 @@ async def test_a_runtime_that_throws_again_and_again_and_fails_its_proof_is_repl
         assert answers(await batcher.run(rows(9))) == [9]
         await until(lambda: broken.closed)
     assert (workshop.proved, said[1]) == (1, "")
+
+
+@pytest.mark.parametrize("sound", [True, False])
+async def test_nothing_is_given_to_an_instance_that_proves_itself(sound):
+    """What comes meanwhile waits, and is told to ask again where the proof fails: it was never begun."""
+    broken, fresh, proving, may = FakeRuntime(throws), FakeRuntime(), threading.Event(), threading.Event()
+
+    def prove(_runtime: object) -> None:
+        proving.set()
+        may.wait()
+        if not sound:
+            raise RuntimeFailed("the golden samples differ")
+        broken._answer = echo
+
+    async with batching(broken, renewal=Renewal(open=lambda: fresh, prove=prove)) as batcher:
+        for number in range(SUSPICIOUS - 1):
+            with pytest.raises(RuntimeFailed):
+                await batcher.run(rows(number))
+        running = await queued(batcher, rows(7))
+        await until(proving.is_set)
+        running += await queued(batcher, rows(8))
+        may.set()
+        failed, waited = await asyncio.gather(*running, return_exceptions=True)
+        assert "out of ideas" in str(failed)
+        if sound:
+            assert answers(waited) == [8]
+        else:
+            assert isinstance(waited, ModelNotReady)
+            assert [8] not in broken.batches
 
 
 async def test_rows_that_no_runtime_can_run_do_not_cost_the_model_its_runtime():

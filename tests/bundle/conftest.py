@@ -10,6 +10,7 @@ _READ_AND_WRITE_ANYTHING, _READ_ANYTHING = 1, 2
 _PROGRAM = """
 from pathlib import Path
 from bundle.errors import BundleError
+from bundle.publishing import *
 from bundle.store import *
 from samples import *
 try:

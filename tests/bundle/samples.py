@@ -18,7 +18,7 @@ from bundle.manifest import (
     TensorSpec,
     Variant,
 )
-from bundle.store import publish, staging
+from bundle.publishing import publish, staging
 
 
 def manifest(**changes) -> Manifest:

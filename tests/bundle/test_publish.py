@@ -12,7 +12,8 @@ from samples import manifest, published, stage
 
 from bundle.errors import PublishError
 from bundle.manifest import Variant
-from bundle.store import models, open_bundle, publish, resolve, staging, verify_files, versions
+from bundle.publishing import publish, staging
+from bundle.store import models, open_bundle, resolve, verify_files, versions
 
 
 def left_behind(repository):
@@ -128,6 +129,49 @@ published(Path())
     assert versions(tmp_path / "fruit") == ()
     assert published(tmp_path).version == 1
     assert resolve(tmp_path) == tmp_path / "fruit" / "1"
+    assert left_behind(tmp_path) == []
+
+
+def test_what_a_living_publisher_builds_is_left_alone(tmp_path):
+    with staging(tmp_path, "fruit") as folder:
+        stage(folder)
+        before = sorted(folder.rglob("*"))
+        assert published(tmp_path).version == 1
+        assert published(tmp_path, "other").version == 1
+        assert sorted(folder.rglob("*")) == before
+        assert publish(folder, manifest(), tmp_path, "fruit").version == 2
+    assert left_behind(tmp_path) == []
+
+
+def test_a_staging_folder_whose_builder_is_not_known_is_left_alone(tmp_path):
+    """Of another release, or of somebody's own making."""
+    (tmp_path / ".staging-fruit-0").mkdir()
+    published(tmp_path)
+    assert left_behind(tmp_path) == [".staging-fruit-0"]
+
+
+def test_where_locks_do_not_work_nothing_is_removed(tmp_path, monkeypatch):
+    def unsupported(*_arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with staging(tmp_path, "fruit") as folder:
+        stage(folder)
+        assert published(tmp_path).version == 1
+        assert publish(folder, manifest(), tmp_path, "fruit").version == 2
+    assert left_behind(tmp_path) == []
+
+
+def test_a_look_tells_where_nothing_can_be_published_and_leaves_no_trace(tmp_path, elsewhere):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "models").mkdir(mode=0o555)
+    for place, reason in {"file/models": "file: Not a directory", "models/new": "models: Permission denied"}.items():
+        assert elsewhere(f"check_place(Path({place!r}), 'fruit')") == [
+            f"PublishError: model 'fruit' can't be published to {place}: {reason}; nothing of it is visible"
+        ]
+    assert elsewhere("check_place(Path('not/made/yet'), 'fruit')") == []
+    assert elsewhere("check_place(Path('fresh'), '../fruit')")[0].startswith("PublishError: model name")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "models"]
 
 
 def test_a_read_only_repository_is_one_sentence(tmp_path, elsewhere):

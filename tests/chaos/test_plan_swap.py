@@ -4,7 +4,9 @@ The measurement is the test's, so that it says when the better plan is found; ru
 """
 
 import asyncio
+import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +43,8 @@ class Profiler:
 def profiler(monkeypatch):
     made = Profiler(Measured(BETTER, 0.001, 900.0))
     monkeypatch.setattr(planner, "ask", made)
+    made.busy = 0.0
+    monkeypatch.setattr(planner.machine, "taken_by_others", lambda *_: made.busy)
     return made
 
 
@@ -159,6 +163,90 @@ async def test_a_plan_from_half_a_table_is_used_and_measured_again_by_the_next_s
         async with serving(tmp_path, **options) as (server, _):
             await until(lambda server=server: in_force(server, BETTER))
         assert profiler.asked == start
+
+
+async def test_a_plan_from_a_busy_machine_is_used_at_once_and_measured_again_by_the_next_load(
+    tmp_path, options, profiler
+):
+    make_bundle(tmp_path)
+    profiler.may.set()
+    for busy, asked in ((0.5, 1), (0.1, 2), (0.5, 2)):
+        profiler.busy = busy
+        async with serving(tmp_path, **options) as (server, channel):
+            await until(lambda asked=asked: profiler.asked == asked)
+            await until(lambda server=server: in_force(server, BETTER))
+            why = (await info(Asked(server, channel))).plan.why
+            await until(lambda server=server: not server._loader._tuning)
+        assert why.endswith("others had 50% of the cores, so it is provisional") == (asked == 1)
+
+
+async def test_a_busier_measurement_does_not_replace_a_calmer_one(tmp_path, options, profiler):
+    make_bundle(tmp_path)
+    profiler.may.set()
+    for busy in (0.4, 0.9):
+        profiler.busy = busy
+        async with serving(tmp_path, **options) as (server, _):
+            await until(lambda server=server: in_force(server, BETTER) and not server._loader._tuning)
+    [file] = (tmp_path / "state" / "plans").iterdir()
+    assert json.loads(file.read_bytes())["choice"]["busy"] == 0.4
+    assert profiler.asked == 2
+
+
+async def test_a_model_s_file_that_changes_is_followed_by_what_serves(tmp_path, transport, options):
+    """Without a measurement, so that the file alone says what is run."""
+    bundle = make_bundle(tmp_path)
+    best = scores(bundle, PICTURES).max(axis=1)
+    file = tmp_path / "tiny" / "convoy.toml"
+    async with serving(tmp_path, transport=transport, **options | {"profile_seconds": 0}) as (server, channel):
+        asked = Asked(server, channel)
+        for text, instances, size in (
+            ("[plan]\ninstances = 2\nmax_batch_size = 4\n", 2, 4),
+            ("[plan]\nmax_batch_size = 8\n", 1, 8),
+            ("", 1, 32),
+        ):
+            file.write_text(text)
+            wanted = Plan("onnx", "fp32", "exact", threads=1, instances=instances, max_batch_size=size)
+            await until(lambda wanted=wanted: in_force(server, wanted))
+            told = (await info(asked)).plan.settings
+            assert (told.instances, told.max_batch_size) == (instances, size)
+            response = await asked.classify(*PICTURES)
+            told = [result.classifications[0].classes[0].score for result in response.results]
+            assert told == pytest.approx(best, abs=1e-5)
+            assert response.model.version == 1
+
+
+async def test_a_changed_file_is_measured_anew_in_the_background(tmp_path, options, profiler):
+    make_bundle(tmp_path)
+    async with serving(tmp_path, **options) as (server, channel):
+        profiler.may.set()
+        await until(lambda: in_force(server, BETTER))
+        profiler.table = [Measured(replace(BETTER, max_batch_size=8), 0.001, 900.0)]
+        (tmp_path / "tiny" / "convoy.toml").write_text("[plan]\nlatency_target = 20\n")
+        await until(lambda: in_force(server, replace(BETTER, max_batch_size=8)))
+        assert (await Asked(server, channel).classify(*PICTURES)).model.version == 1
+    assert profiler.asked == 2
+
+
+async def test_what_is_wrong_in_a_changed_plan_is_the_model_s_problem_until_it_is_mended(tmp_path, options):
+    make_bundle(tmp_path)
+    file = tmp_path / "tiny" / "convoy.toml"
+    async with serving(tmp_path, **options | {"profile_seconds": 0}) as (server, channel):
+        file.write_text("[plan]\nthreads = -1\n")
+        await until(lambda: "threads is -1, it must be a whole number" in server.models.problem("tiny"))
+        assert (await Asked(server, channel).classify(*PICTURES)).model.version == 1
+        file.write_text("[plan]\nmax_batch_size = 4\n")
+        await until(lambda: not server.models.problem("tiny"))
+        await until(lambda: in_force(server, replace(BETTER, instances=1)))
+
+
+async def test_a_version_that_failed_for_its_file_is_tried_again_when_that_is_mended(tmp_path, options):
+    make_bundle(tmp_path)
+    file = tmp_path / "tiny" / "convoy.toml"
+    file.write_text("[plan]\nthreads = -1\n")
+    async with serving(tmp_path, ready=False, **options | {"profile_seconds": 0}) as (server, _):
+        await until(lambda: any(each.reason for each in server.models.models().get("tiny", ())))
+        file.write_text("")
+        await until(lambda: server.models.ready("tiny"))
 
 
 async def test_a_plan_that_can_not_be_opened_gives_way_to_the_next_best(tmp_path, options, profiler, caplog):

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -178,6 +179,32 @@ def test_a_worker_that_goes_on_dying_is_told_of_and_started_less_and_less_often(
         with convoy.Client(running.grpc) as client:
             assert client.classify(PICTURES[0], model="tiny").best
         running.until_ready()
+
+
+def test_a_broken_model_does_not_keep_workers_that_come_back_from_listening(tmp_path):
+    """Each is killed once the other one is back: without the models that were served, nothing would listen at last."""
+    make_bundle(tmp_path)
+    with fleet(tmp_path, "auto", "--poll-interval", "0.1") as running:
+        make_bundle(tmp_path, "broken", corrupt_golden=True)
+        for number in (0, 1):
+            os.kill(running.pids[number], signal.SIGKILL)
+            running.process.logged("worker died", worker=number, exit_code=-signal.SIGKILL)
+            running.process.logged("listening", worker=number)
+            with convoy.Client(running.grpc) as client:
+                assert client.classify(PICTURES[0], model="tiny").best
+        running.until_ready()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract addresses")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_killed_leaves_no_file(repository, tmp_path, workers):
+    """The log ends when the last process has closed it."""
+    flags = arguments(repository, "--workers", workers, "--transport", "native")
+    with process(*flags, environment={"TMPDIR": str(tmp_path)}) as running:
+        running.logged("listening")
+        running.signal(signal.SIGKILL)
+        assert running.ended() == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worker_that_can_not_come_back_says_why_and_the_others_serve(tmp_path):

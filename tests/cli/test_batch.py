@@ -54,11 +54,20 @@ def batch(capsys, repository, folder, tmp_path):
 def test_a_folder_becomes_a_file_and_a_line(batch, tmp_path):
     code, out, _ = batch(batch_size=2, top_k=2)
     assert code == 0
-    assert out.startswith(f"{tmp_path}/out.parquet: 6 pictures, 1 with an error, ")
-    assert out.endswith(" images/s\n")
+    line, named = out.splitlines()
+    assert line.startswith(f"{tmp_path}/out.parquet: 6 pictures, 1 with an error, ")
+    assert line.endswith(" images/s")
+    assert named.startswith(f"The one with an error: {tmp_path}/pictures/9.png: ")
     rows = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
     assert [row["error"] is None for row in rows] == [True] * 5 + [False]
     assert [len(row["class_top_labels"]) for row in rows[:5]] == [2] * 5
+
+
+def test_of_several_pictures_with_an_error_the_first_is_named(batch, folder):
+    (folder / os.fsdecode(b"8\xff.png")).write_bytes(b"garbage")
+    _, out, _ = batch()
+    assert "7 pictures, 2 with an error, " in out
+    assert f"\nThe first one with an error: {folder}/8\\udcff.png: " in out
 
 
 def test_a_run_without_errors_does_not_speak_of_them(batch, folder):

@@ -109,7 +109,7 @@ def test_every_kind_of_picture_is_drawn(mode):
 
 
 @pytest.mark.parametrize("source", ["file", "standard input"])
-async def test_the_command_draws_what_the_server_explains(tmp_path, monkeypatch, source):
+async def test_the_command_draws_what_the_server_explains_and_says_where(tmp_path, monkeypatch, capsys, source):
     make_explained(tmp_path / "models", preprocessing={"resize": "pad"})
     path, out = tmp_path / "square.jpg", tmp_path / "out.png"
     path.write_bytes(picture(160, 80, (40, 60), 24, orientation=6))
@@ -124,4 +124,5 @@ async def test_the_command_draws_what_the_server_explains(tmp_path, monkeypatch,
 
     async with serving(tmp_path / "models") as (server, _):
         assert await asyncio.to_thread(classify, f"{LOCALHOST}:{server.port}") == 0
+    assert capsys.readouterr().err == f"{out}: where tiny version 1 looked\n"
     assert redness(Image.open(out)) == pytest.approx((40 / 160, 60 / 80), abs=0.15)

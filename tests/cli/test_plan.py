@@ -6,6 +6,8 @@ import pytest
 from bundles import make_bundle
 
 import convoy
+from service.cli import plan as plan_command
+from service.models.planning.plan import Choice, Measured, Plan
 
 
 @pytest.fixture
@@ -36,6 +38,27 @@ def test_the_table_the_plan_and_the_reason_are_shown_and_the_plan_is_kept(plan, 
     assert "Why: measured " in out
     [one] = kept()
     assert (one["threads"], one["instances"]) == (1, 1)
+
+
+def test_the_headings_fit_into_a_terminal_of_80_columns(plan, tmp_path, monkeypatch):
+    make_bundle(tmp_path / "repository")
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = plan(tmp_path / "repository", "--threads", 1, "--instances", 1)
+    headings = next(line for line in out.splitlines() if "engine" in line)
+    assert headings.split() == [
+        *("engine", "variant", "computed", "threads", "instances", "batch", "images/s", "p99", "ms")
+    ]
+
+
+def test_a_long_variant_is_folded_and_nothing_is_cut(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    variant = "a_variant_with_a_name_of_40_characters__"
+    row = Measured(Plan("tensorflow", variant, "exact", 32, 16, 128), 1.23456, 123456.0)
+    plan_command._print(Choice(row.plan, "measured", (row,)))
+    table = capsys.readouterr().out.partition("Plan:")[0]
+    assert "…" not in table
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert {"tensorflow", "computed", "instances", "images/s", "123456", "2469.12"} <= set(table.split())
 
 
 def test_json_has_the_table(plan, kept, repository):

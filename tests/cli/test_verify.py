@@ -8,7 +8,7 @@ from bundles import make_bundle
 
 import convoy
 from bundle.manifest import Variant
-from bundle.store import publish, staging
+from bundle.publishing import publish, staging
 
 
 @pytest.fixture

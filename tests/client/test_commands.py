@@ -183,7 +183,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(run, canned, folder, mistake)
 def test_a_server_that_is_not_there_is_one_sentence_and_exit_code_2(run, nobody, command):
     code, out, err = run(*command, address=nobody)
     assert (code, out) == (2, "")
-    assert err.startswith(f"convoy {command[0]}: server {nobody}: unavailable")
+    assert err.startswith(f"convoy {command[0]}: server {nobody}: can't be reached: nothing listens there")
     assert err.count("\n") == 1
 
 

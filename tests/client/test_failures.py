@@ -32,7 +32,8 @@ async def test_a_large_call_is_tried_again_too(client, canned):
 
 async def test_a_server_that_stays_unavailable_is_told_after_five_attempts(client, server, canned):
     canned.failures.extend([(Code.UNAVAILABLE, "model 'flowers' is LOADING")] * 9)
-    with pytest.raises(convoy.ServerUnavailable, match="model 'flowers' is LOADING") as caught:
+    said = "unavailable: model 'flowers' is LOADING; `convoy models --server .*` shows the versions' states$"
+    with pytest.raises(convoy.ServerUnavailable, match=said) as caught:
         await client.classify(b"a rose", model="flowers")
     assert len(canned.requests) == 5
     assert caught.value.server == server.address
@@ -41,8 +42,15 @@ async def test_a_server_that_stays_unavailable_is_told_after_five_attempts(clien
 
 
 async def test_nobody_at_the_address(connect, nobody):
-    with pytest.raises(convoy.ServerUnavailable, match=rf"server {nobody}: unavailable: .*check the address"):
+    with pytest.raises(convoy.ServerUnavailable, match="can't be reached") as failed:
         await connect(nobody).list_models()
+    problem = "can't be reached: nothing listens there; check the address and that the server runs"
+    assert str(failed.value) == f"server {nobody}: {problem}"
+
+
+async def test_a_name_that_nobody_knows(connect):
+    with pytest.raises(convoy.ServerUnavailable, match="can't be reached: its name is not known; check the address"):
+        await connect("nobody.invalid:1").list_models(timeout=20)
 
 
 async def test_waiting_for_a_server_ends_with_the_deadline_and_not_with_the_retries(connect, nobody):
@@ -159,9 +167,20 @@ async def test_a_client_of_jobs_says_so(connect, server, canned):
     assert [request.priority for request in canned.requests] == [unset] * 4 + [batch] * 2
 
 
-def test_a_priority_that_is_not_known_is_a_mistake():
+async def test_a_call_s_priority_goes_before_the_client_s(connect, server, canned):
+    for own, other in (("interactive", "batch"), ("batch", "interactive")):
+        client = connect(server.address, priority=own)
+        await client.classify(b"a rose", model="flowers", priority=other)
+        await client.classify_many([b"a rose"], model="flowers", priority=other)
+    unset, batch = pb.ClassifyRequest.PRIORITY_UNSPECIFIED, pb.ClassifyRequest.BATCH
+    assert [request.priority for request in canned.requests] == [batch] * 2 + [unset] * 2
+
+
+async def test_a_priority_that_is_not_known_is_a_mistake(connect):
     with pytest.raises(ValueError, match="priority is 'urgent', it must be one of interactive, batch"):
         convoy.Client("here:1", priority="urgent")
+    with pytest.raises(ValueError, match="priority is 'urgent', it must be one of interactive, batch"):
+        await connect("here:1").classify(b"a rose", model="flowers", priority="urgent")
 
 
 async def test_a_call_that_fails_ends_the_many_with_its_error_and_the_others_are_cancelled(client, canned):

@@ -12,7 +12,7 @@ from bundles import encode, make_bundle
 from bundle.errors import BundleInvalid, BundleNotFound
 from bundle.manifest import TensorSpec
 from bundle.preprocessing import Limits, decode
-from bundle.store import publish, staging
+from bundle.publishing import publish, staging
 from service.errors import DeviceUnavailable, ModelUnusable, RuntimeFailed, SettingsError
 from service.jobs import predictor as predictor_module
 from service.jobs.predictor import Failure, HeadPrediction, Prediction, Predictor

@@ -16,9 +16,14 @@ def versions(**told: State) -> dict[int, ModelVersion]:
     return of
 
 
+def held(number: int) -> bool:
+    """Whether the repository has the version."""
+    return number < 5
+
+
 async def test_what_is_ready_is_found():
     of = versions(v1=State.READY, v2=State.LOADING)
-    assert by_number(of, "tiny", 1) is by_label(of, "tiny", "stable", {"stable": 1}) is of[1]
+    assert by_number(of, "tiny", 1) is by_label(of, "tiny", "stable", {"stable": 1}, held) is of[1]
 
 
 @pytest.mark.parametrize(
@@ -27,11 +32,12 @@ async def test_what_is_ready_is_found():
         (2, ModelNotReady, "which is not READY; it has: 2 LOADING, 3 UNAVAILABLE (it is damaged)"),
         (3, ModelUnusable, "which is not READY; it has: 2 LOADING, 3 UNAVAILABLE (it is damaged)"),
         (4, ModelNotReady, "points to version 4, which is not READY"),
+        (5, ModelUnusable, "points to version 5, which is not in the repository; it has: 2 LOADING"),
     ],
 )
 async def test_a_label_without_an_answer_says_whether_waiting_helps(number, kind, sentence):
     with pytest.raises(kind) as refused:
-        by_label(versions(v3=State.UNAVAILABLE, v2=State.LOADING), "tiny", "stable", {"stable": number})
+        by_label(versions(v3=State.UNAVAILABLE, v2=State.LOADING), "tiny", "stable", {"stable": number}, held)
     assert sentence in str(refused.value)
 
 

@@ -43,19 +43,19 @@ def test_who_never_explains_is_not_asked_to(tmp_path):
     bundle = make_explained(tmp_path, wrong_maps=0.01)
     runtime = opened(bundle, explain=False)
     assert check(runtime, bundle, bundle.variant("fp32"), Limits()).passed
-    assert runtime._explaining is None
+    assert runtime._models._explaining is None
 
 
 def test_who_does_not_ask_does_not_run_the_second_session(tmp_path):
     class Untouchable:
-        def run(self, *_):
+        def __call__(self, *_):
             raise AssertionError("it was run")
 
     bundle = make_explained(tmp_path)
     runtime = opened(bundle)
     pixels = np.zeros((2, 16, 16, 3), np.uint8)
     usual = runtime.run({"image": pixels})
-    runtime._explaining = Untouchable()
+    runtime._models._explaining = Untouchable()
     assert runtime.run({"image": pixels}).keys() == usual.keys() == {"probabilities"}
 
 

@@ -14,7 +14,6 @@ from watched import Watched
 from service.errors import (
     LabelRefused,
     ModelNotFound,
-    ModelNotReady,
     ModelUnusable,
     RequestInvalid,
     ServiceError,
@@ -146,7 +145,9 @@ async def test_a_label_whose_version_does_not_come_back_is_never_answered_by_ano
     await watched.follow()
     with pytest.raises(ModelUnusable, match=r"points to version 1, which is not READY; it has: 1 UNAVAILABLE \("):
         watched.registry.find(STABLE)
-    with pytest.raises(ModelNotReady, match="'old' of model 'tiny' points to version 7, which is not READY"):
+    with pytest.raises(
+        ModelUnusable, match="'old' of model 'tiny' points to version 7, which is not in the repository"
+    ):
         watched.registry.find(ModelQuery("tiny", label="old"))
     assert answering(watched.registry, TINY) == 2
     await watched.registry.close()
@@ -251,6 +252,26 @@ async def test_a_declared_label_is_changed_in_its_file_only(watched):
     await watched.follow()
     assert watched.registry.labels("tiny") == {}
     await watched.registry.set_label("tiny", "stable", 1)
+
+
+async def test_a_label_declared_for_a_version_that_is_not_there_points_nowhere_until_it_is(watched, caplog):
+    caplog.set_level("INFO")
+    publish(watched.folder, 1)
+    write(watched.folder, "[labels]\nstable = 2\n")
+    await watched.follow()
+    said = "label 'stable' points nowhere, because version 2 is not in the repository"
+    assert (watched.registry.problem("tiny"), watched.registry.labels("tiny")) == (said, {})
+    with pytest.raises(ModelUnusable, match="points to version 2, which is not in the repository; it has: 1 READY"):
+        watched.registry.find(STABLE)
+    assert "version label" not in caplog.messages
+    assert (
+        watched.metrics.registry.get_sample_value("convoy_version_label", {"model": "tiny", "label": "stable"}) is None
+    )
+    publish(watched.folder, 2)
+    await watched.follow()
+    assert (answering(watched.registry, STABLE), watched.registry.problem("tiny")) == (2, "")
+    [moved] = [record for record in caplog.records if record.message == "version label"]
+    assert (moved.version, moved.was) == (2, None)
 
 
 async def test_the_labels_are_in_the_metrics_and_the_log(watched, caplog):

@@ -13,7 +13,7 @@ from service.models.policy import Policy
     [
         ("", ModelFile()),
         ("[versions]\n[labels]\n", ModelFile()),
-        ("[plan]\nthreads = -1\n", ModelFile()),  # whose reader is another
+        ("[plan]\nthreads = -1\n", ModelFile(plan={"threads": -1})),  # who checks it is another
         ('[versions]\npolicy = "latest:2"\n', ModelFile(Policy(latest=2))),
         ('[labels]\nstable = 3\n"v1.2" = 4\n', ModelFile(labels={"stable": 3, "v1.2": 4})),
     ],

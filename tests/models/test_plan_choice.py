@@ -53,10 +53,10 @@ def test_where_none_meets_the_target_it_is_the_lowest_latency_and_that_is_said()
     assert "none of 2 plans is within 50 ms" in choice.why
 
 
-def test_nearly_equal_plans_go_to_the_fewest_cores_then_instances_then_the_least_cost():
+def test_nearly_equal_plans_go_to_the_fewest_cores_then_threads_then_the_least_cost():
     near = [row(1000, 2, instances=2), row(995, 2, threads=2), row(990, 4), row(992, 9, size=8)]
     assert chosen(*near) == plan(size=8)
-    assert chosen(*near[:2]) == plan(threads=2)
+    assert chosen(*near[:2]) == plan(instances=2)
 
 
 def test_what_is_more_than_one_event_loop_hands_over_earns_no_cores():

@@ -9,7 +9,7 @@ import pytest
 from bundles import make_bundle
 
 from bundle.manifest import Variant
-from bundle.store import publish, staging
+from bundle.publishing import publish, staging
 from service.errors import ModelUnusable, RuntimeFailed
 from service.models.planning.candidates import Setup
 from service.models.planning.plan import Measured, choose

@@ -70,7 +70,7 @@ def references(server) -> dict[str, weakref.ref]:
                 f"thread {number}": instance._thread,
                 f"buffer {number}": instance._buffers["image"],
                 f"runtime {number}": runtime,
-                f"session {number}": runtime._session,
+                f"session {number}": runtime._models._answering.args[0],
             }
         return {name: weakref.ref(part) for name, part in parts.items()}
 

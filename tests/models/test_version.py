@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.batching.entries import Priority
-from service.errors import QueueFull
+from service.errors import QueueFull, RequestInvalid
 from service.models.version import ModelVersion, Servable
 from service.telemetry.metrics import Metrics
 
@@ -46,9 +46,22 @@ def test_a_call_without_a_place_takes_none(servable):
 
 
 def test_a_full_queue_tells_when_to_try_again(servable):
+    servable.admit(1)
     with pytest.raises(QueueFull) as full:
-        servable.admit(11)
+        servable.admit(10)
     assert full.value.retry_after == 2.5
+
+
+def test_a_call_that_never_fits_is_told_to_split_and_not_to_try_again(servable):
+    with pytest.raises(RequestInvalid) as refused:
+        servable.admit(11)
+    said = "the call brings 11 pictures, model 'tiny' never has more than 10 pending (--max-pending); split it into"
+    assert str(refused.value).startswith(said)
+    with pytest.raises(
+        RequestInvalid, match=r"than 5 pending \(--max-pending, half of it for priority batch\); split it"
+    ):
+        servable.admit(6, Priority.BATCH)
+    assert servable.pending == 0
 
 
 def test_jobs_leave_half_of_the_places_to_people(servable):

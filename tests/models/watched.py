@@ -6,10 +6,12 @@ from pathlib import Path
 from servers import settings
 
 from service.models import repository
+from service.models.failures import RETRY_SECONDS
+from service.models.following import PATIENCE_SECONDS
 from service.models.labels import Labels
 from service.models.loader import Loader
 from service.models.policy import Policy
-from service.models.registry import RETRY_SECONDS, Registry
+from service.models.registry import Registry
 from service.models.version import Servable, State
 from service.telemetry.metrics import Metrics
 
@@ -17,7 +19,13 @@ from service.telemetry.metrics import Metrics
 class Watched:
     """A registry over real files; `history` has every state a version was in, `loads` every folder that was opened."""
 
-    def __init__(self, folder: Path, retry_seconds: float = RETRY_SECONDS, **others: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        retry_seconds: float = RETRY_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+        **others: object,
+    ) -> None:
         self.folder = folder
         self.metrics = Metrics()
         self.history: list[tuple[str, int, State]] = []
@@ -32,6 +40,7 @@ class Watched:
             policy=Policy.parse(chosen.version_policy),
             labels=Labels(chosen.state),
             retry_seconds=retry_seconds,
+            patience=patience,
         )
 
     async def load(self, path: Path, *, replaces: bool) -> Servable:
@@ -39,6 +48,9 @@ class Watched:
         if self.before_load:
             await self.before_load(path)
         return await self._loader.load(path, replaces=replaces)
+
+    async def replan(self, servable: Servable) -> None:
+        await self._loader.replan(servable)
 
     async def follow(self) -> None:
         await self.registry.reconcile(repository.scan(self.folder))

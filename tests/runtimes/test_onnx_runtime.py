@@ -104,7 +104,7 @@ def test_it_starts_exactly_the_threads_asked_for(bundle, threads):
 
 
 def test_waiting_threads_do_not_spin(bundle):
-    options = open_model(bundle, threads=2)._session.get_session_options()
+    options = open_model(bundle, threads=2)._models._answering.args[0].get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 

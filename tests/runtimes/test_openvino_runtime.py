@@ -68,7 +68,7 @@ def test_it_says_what_runs(bundle, runtime):
 
 @needs_openvino
 def test_arithmetic_threads_and_streams_are_what_was_asked_for(runtime):
-    compiled = runtime._request.get_compiled_model()
+    compiled = runtime._models._answering.args[0].get_compiled_model()
     told = {name: compiled.get_property(name) for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS")}
     assert told == {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     assert "float" in str(compiled.get_property("INFERENCE_PRECISION_HINT"))

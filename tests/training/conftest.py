@@ -1,5 +1,6 @@
 """One published run that many tests look at, and the real data where it can be had."""
 
+import proving
 import pytest
 import shapes
 
@@ -13,7 +14,21 @@ def dataset():
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory, dataset):
+def brief():
+    """Publications take less time from here on."""
+    with proving.drawn_briefly():
+        yield
+
+
+@pytest.fixture
+def proved_here():
+    """The proof of a publication starts no processes."""
+    with proving.proved_here():
+        yield
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory, dataset, brief):
     """A bundle that was really trained, exported, proved and published."""
     from training.publish import train_and_publish
 

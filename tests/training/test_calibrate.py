@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.calibrate import Bin, calibration, fit_temperature, reliability, tempered
+from training.calibrate import BINS, Bin, calibration, expected_error, fit_temperature, reliability, tempered
 
 
 def softmax(logits):
@@ -68,9 +68,29 @@ def test_figures_of_a_case_worked_out_by_hand():
 
 
 def test_bins_hold_their_upper_edge_and_empty_ones_are_left_out():
-    probabilities = np.array([[0.5, 0.5], [0.75, 0.25], [0.76, 0.24], [1.0, 0.0]])
-    assert reliability(probabilities, np.array([0, 0, 1, 0]), bins=4) == (
+    right = np.array([True, True, False, True])
+    assert reliability(np.array([0.5, 0.75, 0.76, 1.0]), right, bins=4) == (
         Bin(lower=0.25, upper=0.5, count=1, confidence=0.5, accuracy=1.0),
         Bin(lower=0.5, upper=0.75, count=1, confidence=0.75, accuracy=1.0),
         Bin(lower=0.75, upper=1.0, count=2, confidence=0.88, accuracy=0.5),
     )
+
+
+def test_the_bins_add_up():
+    random = np.random.default_rng(0)
+    scores, right = random.uniform(0, 1, 1000).astype(np.float32), random.uniform(0, 1, 1000) < 0.7
+    found = reliability(scores, right)
+    assert sum(one.count for one in found) == 1000
+    assert [(round(one.lower * BINS), round(one.upper * BINS)) for one in found] == [
+        (place, place + 1) for place in range(BINS)
+    ]
+    assert sum(one.count * one.accuracy for one in found) == pytest.approx(right.sum())
+    assert sum(one.count * one.confidence for one in found) == pytest.approx(scores.sum(), rel=1e-6)
+    assert all(one.lower < one.confidence <= one.upper + 1e-7 for one in found)
+
+
+def test_the_calibration_error_is_the_mean_gap():
+    """Of four answers given with 0.9 three are right, of one with 0.5 none: (4 * 0.15 + 1 * 0.5) / 5."""
+    found = reliability(np.array([0.9] * 4 + [0.5]), np.array([True, True, True, False, False]))
+    assert expected_error(found) == pytest.approx(0.22)
+    assert expected_error(reliability(np.array([1.0, 1.0]), np.array([True, True]))) == 0

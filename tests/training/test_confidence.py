@@ -78,11 +78,14 @@ def test_a_precision_that_cant_be_had_is_said_with_the_best_that_can(dataset, ta
     found = settle(model(), task, dataset, calibrate=True, abstain_precision=0.9999, say=said.append)[CLASS_HEAD]
     assert found.threshold is None
     [sentence] = said
-    assert "no threshold makes 99.99% of its validation answers right, the best is 9" in sentence
+    assert "no least score makes 99.99% of its validation answers right; the best is 9" in sentence
 
 
 def test_a_head_that_has_no_temperature_is_named(dataset, task):
     said = []
     found = settle(model("sigmoid"), task, dataset, calibrate=True, abstain_precision=None, say=said.append)
     assert found[CLASS_HEAD].temperature is None
-    assert said == ["head 'class' is not calibrated: it does not end in one dense layer and a softmax"]
+    [sentence] = said
+    assert sentence.startswith(
+        "head 'class' is not calibrated, so a score of 0.9 need not be right 9 times in 10: it does"
+    )

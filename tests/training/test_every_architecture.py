@@ -7,6 +7,7 @@ import warnings
 
 import keras
 import numpy as np
+import proving
 import pytest
 import shapes
 from servers import LOCALHOST, serving
@@ -46,7 +47,8 @@ def version(tmp_path_factory, few, options, published):
     def publish(name):
         if name not in bundles:
             config = shapes.config(architecture=name, name=name, epochs=1, **options.get(name, {}))
-            bundles[name] = train_and_publish(config, few, tmp_path_factory.mktemp(name))
+            with proving.proved_here():
+                bundles[name] = train_and_publish(config, few, tmp_path_factory.mktemp(name))
         return bundles[name]
 
     return publish
@@ -174,6 +176,7 @@ async def test_a_picture_that_cant_be_read_is_told_by_its_input(asking):
     assert code == 1
 
 
+@pytest.mark.usefixtures("brief", "proved_here")
 def test_a_model_that_onnx_cant_hold_is_published_as_a_saved_model(tmp_path, few, monkeypatch):
     """One whose convolutions are grouped, which the converter can't translate."""
 

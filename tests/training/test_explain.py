@@ -1,6 +1,7 @@
 """Activation maps from Keras to the published version: of a model whose maps are known, and of one that was trained."""
 
 import json
+from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import shapes
 
 import convoy
 from bundle import store
-from training import architectures, parity, replay
+from training import architectures, explain, parity, replay
 from training.architectures import Architecture
 from training.architectures.heads import outputs
 from training.asking import predict
@@ -199,6 +200,7 @@ def pooled(image_shape, heads, dropout):
     return keras.Model({"image": pixels}, outputs(layers.GlobalAveragePooling2D()(features), heads))
 
 
+@pytest.mark.usefixtures("brief", "proved_here")
 def test_a_trained_model_is_published_with_maps_that_every_variant_proves(tmp_path, dataset, monkeypatch, capsys):
     monkeypatch.setitem(architectures.ARCHITECTURES, "pooled", Architecture(pooled))
     bundle = train_and_publish(shapes.config(architecture="pooled", explain=True), dataset, tmp_path)
@@ -213,6 +215,15 @@ def test_a_trained_model_is_published_with_maps_that_every_variant_proves(tmp_pa
     with pytest.raises(SystemExit) as exited:
         convoy.main(["verify", str(bundle.path)])
     assert exited.value.code == 0, capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", architectures.ARCHITECTURES)
+def test_the_table_says_which_architectures_have_maps(name, dataset):
+    task = architectures.task_of(name, dataset)
+    options = {"weights": "none"} if name == "transfer" else {}
+    model = architectures.build(name, dataset.image_shape, task.classes, 0.0, **options)
+    with nullcontext() if architectures.ARCHITECTURES[name].maps else pytest.raises(ConfigInvalid):
+        explain.check(model, task.heads)
 
 
 def test_an_architecture_without_maps_is_refused_before_training(tmp_path, dataset, capsys):

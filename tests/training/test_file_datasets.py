@@ -163,13 +163,12 @@ def test_the_first_training_pictures_are_of_every_class(folder, cache):
     assert set(dataset.limited(20).train.labels.tolist()) == {0, 1, 2}
 
 
-def empty_class(root):
-    photos.make(root, each=3, bad=False)
-    (root / "empty").mkdir()
-
-
 def one_class(root):
     photos.noise(root / "only" / "a.png", 0)
+
+
+def flat(root):
+    photos.noise(root / "a.png", 0)
 
 
 def few(root):
@@ -198,9 +197,9 @@ def nothing_usable(root):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (empty_class, r"the class folder .*/empty has no picture; add some, or remove the folder"),
         (one_class, r"data has only the class 'only', but a classifier needs pictures of at least two classes"),
-        (lambda root: root.mkdir(), r"data has no picture, but"),
+        (lambda root: root.mkdir(), r"data has no picture in a folder of its class; put .*, as data/rose/1\.jpg"),
+        (flat, r"data has no picture in a folder of its class; put"),
         (few, r"data gives the \w+ split no picture \(2 in all\); add pictures, or say which"),
         (unknown_in_test, r"data/test has the class 'c', which the training pictures do not have"),
         (mixed_folders, r"data has folders for splits and also 'stray'"),
@@ -210,6 +209,41 @@ def nothing_usable(root):
 def test_a_folder_that_cant_be_trained_on_is_told_why(tmp_path, make, sentence):
     make(tmp_path / "data")
     with pytest.raises(DatasetCorrupt, match=sentence):
+        read(tmp_path / "data", tmp_path)
+
+
+def test_an_empty_class_folder_is_named_and_passed_over(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "empty" / ".hidden").mkdir(parents=True)
+    dataset, said = read(copy, tmp_path)
+    assert dataset.class_names == tuple(sorted(shapes.NAMES))
+    (sentence,) = [one for one in said if one.startswith("WARNING")]
+    assert sentence.startswith(
+        f"WARNING: the class folder {copy}/empty has no picture, so the model won't know this cl"
+    )
+
+
+def test_an_empty_class_folder_is_fatal_where_it_is_to_be(folder, tmp_path):
+    (shutil.copytree(folder, tmp_path / "copy") / "empty").mkdir()
+    with pytest.raises(DatasetCorrupt, match=r"the class folder .*/empty has no picture; add .*--bad-pictures skip$"):
+        read(tmp_path / "copy", tmp_path, FileOptions(bad_pictures="fail"))
+
+
+def test_a_class_without_validation_pictures_is_said_to_be_so(tmp_path):
+    seeds = iter(range(100))
+    for split in ("train", "val", "test"):
+        for name in "ab" if split == "val" else "abc":
+            photos.noise(tmp_path / "data" / split / name / f"{split}.png", next(seeds))
+    (tmp_path / "data" / "val" / "c").mkdir()
+    dataset, said = read(tmp_path / "data", tmp_path)
+    assert dataset.class_names == ("a", "b", "c")
+    assert any("/val/c has no picture, so nothing is measured of this class there" in sentence for sentence in said)
+
+
+def test_one_class_beside_empty_ones_is_not_enough(tmp_path):
+    photos.noise(tmp_path / "data" / "only" / "a.png", 0)
+    (tmp_path / "data" / "empty").mkdir()
+    with pytest.raises(DatasetCorrupt, match="has only the class 'only', but a classifier needs"):
         read(tmp_path / "data", tmp_path)
 
 

@@ -33,5 +33,12 @@ def test_steps_divide_by_ten():
     assert np.allclose(found, [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
+def test_fine_tuning_has_a_schedule_of_its_own_and_lower():
+    config = shapes.config(learning_rate=1.0, warmup=0.2, fine_tune=5, fine_tune_rate=0.01)
+    found = learning_rates(config, 100, first=40)
+    assert found[:40].tolist() == learning_rates(config, 40).tolist()
+    assert np.allclose(found[40:], learning_rates(config, 60) / 100)
+
+
 def test_one_step_has_a_rate():
     assert rates(1, warmup=0.99).tolist() == [1.0]

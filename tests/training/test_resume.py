@@ -105,11 +105,17 @@ def test_resume_takes_no_settings(tmp_path, extra, sentence):
 def test_going_on_in_one_process_is_exact_too(tmp_path, dataset):
     """With everything that has a state: averages, dropout, mixing, half precision's loss scale."""
     config = shapes.config(epochs=4, average=0.9, dropout=0.3, mixup=0.2, precision="mixed_float16", limit=160)
-    whole = train(config, dataset)
+    said = []
+    whole = train(config, dataset, Logging(say=said.append))
     with open_run(tmp_path, config, None) as run:
         with pytest.raises(KeyboardInterrupt):
             train(config, dataset, Logging(run=Interrupting(run, saves=3), checkpoint_seconds=0))
-        again = train(config, dataset, Logging(run=run))
+        again = train(config, dataset, Logging(run=run, say=said.append))
+        train(config, dataset, Logging(run=run, say=said.append))
+    assert said == [
+        f"going on from epoch 4 of 4, step 0 of 5, of the run in {tmp_path}",
+        f"the run in {tmp_path} has done its 4 epochs; going on with what follows them",
+    ]
     assert again.history == whole.history
     for one, other in zip(again.model.get_weights(), whole.model.get_weights(), strict=True):
         assert np.array_equal(one, other)

@@ -109,8 +109,13 @@ def test_real_data_becomes_a_version_with_the_accuracy_that_is_printed(tmp_path,
     assert (finished.returncode, finished.stderr) == (0, "")
     bundle = store.open_bundle(store.resolve(tmp_path))
     accuracy = bundle.manifest.metrics["test_accuracy"]
-    last_line = finished.stdout.splitlines()[-1]
-    assert last_line.startswith(f"published {tmp_path}/clothes/1: test accuracy {accuracy:.4f}, ")
+    *_, published, report, serve, classify = finished.stdout.splitlines()
+    assert published.startswith(f"published {tmp_path}/clothes/1: test accuracy {accuracy:.4f}, ")
+    assert report == f"report: {tmp_path}/clothes/1/report/index.html"
+    assert serve == f"next: convoy serve --repository {tmp_path}"
+    assert classify.strip() == "convoy classify PICTURE.png --server localhost:8500 --model clothes"
+    assert "- fashion_mnist: 70,000 pictures of 10 classes: " in finished.stdout
+    assert "- recipe: sequential, 2 epochs of 31 steps of 128 pictures" in finished.stdout
     assert accuracy > 0.6
     assert bundle.manifest.provenance.seed == 7
     [head] = bundle.manifest.heads

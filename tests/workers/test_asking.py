@@ -1,6 +1,7 @@
 """What the parent reads from its workers, and what it makes of it."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,21 +10,24 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
+from service.doors import Doors
 from service.telemetry.http import HttpServer
 from service.telemetry.metrics import Metrics
 from service.workers import asking
 
 
-@pytest.fixture
-def door(tmp_path: Path) -> Path:
-    return tmp_path / "door"
+@pytest.fixture(params=["abstract", "file"])
+def door(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "abstract" and sys.platform != "linux":
+        pytest.skip("only Linux has abstract addresses")
+    return Doors().address("door") if request.param == "abstract" else str(tmp_path / "door")
 
 
 @pytest.fixture
-def metrics(door: Path) -> Iterator[Metrics]:
+def metrics(door: str) -> Iterator[Metrics]:
     """A worker's metrics, served behind the door."""
     metrics = Metrics()
-    server = HttpServer(str(door), 0, metrics.registry, live=lambda: None, ready=lambda: "tiny 1 LOADING")
+    server = HttpServer(door, 0, metrics.registry, live=lambda: None, ready=lambda: "tiny 1 LOADING")
     server.start()
     yield metrics
     server.stop()
@@ -66,15 +70,25 @@ def test_every_kind_of_metric_is_told_per_worker(door, metrics):
         assert registry.get_sample_value("process_open_fds", {"worker": worker})
 
 
+def test_the_models_that_any_worker_has_ready(door, metrics):
+    for model, state in (("tiny", "READY"), ("new", "UNAVAILABLE"), ("slow", "LOADING")):
+        metrics.state(model, 1, state)
+    text = asking.get(door, "/metrics")[1]
+    assert asking.ready_models({0: text}) == {"tiny"}
+    metrics.state("new", 2, "READY")
+    assert asking.ready_models({0: text, 1: asking.get(door, "/metrics")[1]}) == {"tiny", "new"}
+    assert asking.ready_models({}) == set()
+
+
 def test_a_worker_that_is_not_there_is_an_error_at_once(door):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises((FileNotFoundError, ConnectionRefusedError)):
         asking.get(door, "/livez")
 
 
 def test_a_worker_that_does_not_answer_is_given_up(door, monkeypatch):
     monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX) as mute:
-        mute.bind(str(door))
+        mute.bind(door)
         mute.listen()
         with pytest.raises(TimeoutError):
             asking.get(door, "/livez")
@@ -82,7 +96,7 @@ def test_a_worker_that_does_not_answer_is_given_up(door, monkeypatch):
 
 def test_what_is_no_http_is_no_answer(door):
     with socket.socket(socket.AF_UNIX) as other:
-        other.bind(str(door))
+        other.bind(door)
         other.listen()
 
         def babble() -> None:

@@ -1,26 +1,24 @@
 """Any backbone of `keras.applications` with a new head: transfer learning (Yosinski and others, 2014).
 
 The backbone's own preprocessing is part of the model, so nobody can forget it. Its weights stay as they are, and only
-the head is trained, unless `fine_tune` says how many of its last layers are trained too; its batch normalisation keeps
-its statistics in any case, because a few batches would spoil them. The default, MobileNetV2 (Sandler and others, 2018),
-has 2,270,794 parameters with a head of ten classes, 12,810 of them in the head. It is for few pictures of things that
-ImageNet's resemble. Without weights (`none`) all of it is trained, from the beginning.
+the head is trained, unless `fine_tune` says how many of its last layers are trained too: after the head, whose first
+gradients are noise that would spoil them, and at a lower rate. Its batch normalisation stays in inference mode and
+keeps its statistics in any case, because a few batches would spoil them too. The default, MobileNetV2 (Sandler and
+others, 2018), has 2,270,794 parameters with a head of ten classes, 12,810 of them in the head. It is for few pictures
+of things that ImageNet's resemble. Without weights (`none`) all of it is trained, from the beginning.
 """
 
 import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 
+from training.architectures.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, check
 from training.architectures.heads import outputs
 from training.errors import ConfigInvalid, WeightsUnavailable
-
-DEFAULT_BACKBONE = "MobileNetV2"
-NO_WEIGHTS, IMAGENET = "none", "imagenet"
 
 _COLOURS = 3
 _LEAST_SIDE = 32  # what most backbones take at least
@@ -41,7 +39,8 @@ def build(
     `keras.applications` has them. Smaller pictures than 32 are enlarged by a whole factor, grey ones are repeated for
     each colour. Raises ConfigInvalid, WeightsUnavailable.
     """
-    name, weights = backbone or DEFAULT_BACKBONE, weights or IMAGENET
+    check(backbone, weights)
+    name, weights = backbone or DEFAULT, weights or IMAGENET
     pixels = keras.Input(image_shape, dtype="uint8", name="image")
     coloured = _coloured(pixels)
     network = _backbone(name, weights, coloured.shape[1:])
@@ -49,6 +48,12 @@ def build(
         _freeze(network, fine_tune)
     features = network(_preprocess(name)(coloured))
     return keras.Model({"image": pixels}, outputs(keras.layers.Dropout(dropout)(features), heads), name="transfer")
+
+
+def head_variables(model: keras.Model) -> list[keras.Variable]:
+    """What is trained while a backbone that will be fine-tuned still keeps its weights."""
+    outside = [layer for layer in model.layers if not isinstance(layer, keras.Model)]
+    return [variable for layer in outside for variable in layer.trainable_variables]
 
 
 def backbones() -> dict[str, Callable[..., keras.Model]]:
@@ -72,10 +77,6 @@ def _preprocess(name: str) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
 
 
 def _backbone(name: str, weights: str, shape: tuple[int, int, int]) -> keras.Model:
-    if name not in backbones():
-        raise ConfigInvalid(f"there is no backbone {name!r}; choose from {', '.join(backbones())}")
-    if weights not in {NO_WEIGHTS, IMAGENET} and not Path(weights).is_file():
-        raise WeightsUnavailable(f"there is no file {weights} of weights; give a file, {IMAGENET} or {NO_WEIGHTS}")
     fetched = IMAGENET if weights == IMAGENET else None
     try:
         with warnings.catch_warnings():

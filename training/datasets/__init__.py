@@ -9,11 +9,31 @@ from training.datasets.dataset import Dataset, Split
 from training.datasets.files import FileOptions
 from training.errors import ConfigInvalid
 
-__all__ = ["DATASETS", "FILES", "Dataset", "FileOptions", "Split", "load", "user_cache"]
+__all__ = ["COARSE", "DATASETS", "FILES", "Dataset", "FileOptions", "Split", "check", "load", "of_files", "user_cache"]
 
 FILES = "files"
 # What can be trained on; after a colon the library's name of it.
 DATASETS = (fashion_mnist.NAME, FILES, "keras:NAME", "tfds:NAME")
+# Those that say which coarser class each of their classes belongs to.
+COARSE = (fashion_mnist.NAME,)
+# Those whose pictures are files, for which FileOptions are.
+_OF_FILES = (FILES, "tfds")
+
+
+def of_files(name: str) -> bool:
+    """Whether a dataset's pictures come as files, of any size, rather than as arrays."""
+    return name.partition(":")[0] in _OF_FILES
+
+
+def check(name: str, folder: Path | None) -> None:
+    """Raises ConfigInvalid and DatasetUnavailable for what can be known to fail before anything is read."""
+    library, _, its_name = name.partition(":")
+    if name == FILES:
+        files.check(_given(folder))
+    elif library == "keras" and its_name:
+        named.check_keras(its_name)
+    elif name != fashion_mnist.NAME and not (library == "tfds" and its_name):
+        raise _unknown(name)
 
 
 def load(
@@ -35,14 +55,22 @@ def load(
     if name == fashion_mnist.NAME:
         return fashion_mnist.load(folder, cache, say)
     if name == FILES:
-        if folder is None:
-            raise ConfigInvalid("training on files needs the folder or table they are in; give it by --data")
-        return files.load(folder, options or FileOptions(), cache, say)
+        return files.load(_given(folder), options or FileOptions(), cache, say)
     if library == "keras" and its_name:
         return named.from_keras(its_name, say)
     if library == "tfds" and its_name:
         return files.load(named.from_tfds(its_name, cache, say), options or FileOptions(), cache, say)
-    raise ConfigInvalid(f"there is no dataset {name!r}; choose from {', '.join(DATASETS)}")
+    raise _unknown(name)
+
+
+def _given(folder: Path | None) -> Path:
+    if folder is None:
+        raise ConfigInvalid("training on files needs the folder or table they are in; give it by --data")
+    return folder
+
+
+def _unknown(name: str) -> ConfigInvalid:
+    return ConfigInvalid(f"there is no dataset {name!r}; choose from {', '.join(DATASETS)}")
 
 
 def user_cache() -> Path:

@@ -55,7 +55,7 @@ def load(source: Path, options: FileOptions, cache: Path, say: Callable[[str], N
     Raises DatasetUnavailable for what can't be read or kept, DatasetCorrupt for what can't be trained on and, where
     `options.bad_pictures` is "fail", for the first picture that can't be used.
     """
-    listed = _listed(source)
+    listed = _listed(source, options, say)
     names = listing.class_names(listed, source)
     unread, listed = _with_digests(listed, cache / _memory_name(source), say)
     listed = listing.assigned(listed, options.validation_share, options.test_share)
@@ -77,13 +77,29 @@ def load(source: Path, options: FileOptions, cache: Path, say: Callable[[str], N
     )
 
 
-def _listed(source: Path) -> list[Listed]:
-    if source.is_dir():
-        return folder.pictures(source)
-    if source.suffix.lower() in table.SUFFIXES:
-        return table.pictures(source)
+def check(source: Path) -> None:
+    """Raises DatasetUnavailable for a source that is neither a folder nor a table, before any picture is read."""
+    if source.is_dir() or (source.is_file() and source.suffix.lower() in table.SUFFIXES):
+        return
     problem = "it is neither a folder nor a .csv or .parquet table" if source.exists() else "there is no such folder"
     raise DatasetUnavailable(f"{source} can't be read as pictures with labels: {problem}")
+
+
+def _listed(source: Path, options: FileOptions, say: Callable[[str], None]) -> list[Listed]:
+    check(source)
+    if not source.is_dir():
+        return table.pictures(source)
+    listed, empty = folder.pictures(source)
+    known = {picture.label for picture in listed}
+    for path in empty:
+        if options.bad_pictures == "fail":
+            raise DatasetCorrupt(
+                f"the class folder {path} has no picture; add some, remove the folder, or let it be passed over by "
+                "--bad-pictures skip"
+            )
+        effect = "nothing is measured of this class there" if path.name in known else "the model won't know this class"
+        say(f"WARNING: the class folder {_shown(path)} has no picture, so {effect}; add some, or remove the folder")
+    return listed
 
 
 def _memory_name(source: Path) -> str:

@@ -1,7 +1,7 @@
 """Lists a folder of class-named folders of pictures, with `train`, `val` and `test` above them or without.
 
-Every file that is not hidden counts as a picture, so that nothing is passed over in silence: what can't be read is
-reported later, by its name. Called by `files`.
+Every file that is not hidden counts as a picture, so that nothing is passed over in silence: what can't be read, and a
+class folder without a file, is reported later, by its name. Called by `files`.
 """
 
 import os
@@ -15,23 +15,31 @@ from training.errors import DatasetCorrupt, DatasetUnavailable
 _NO_PICTURES = frozenset({"desktop.ini", "thumbs.db"})
 
 
-def pictures(root: Path) -> list[Listed]:
-    """Every picture below `root`, in the order of their paths.
+def pictures(root: Path) -> tuple[list[Listed], list[Path]]:
+    """Every picture below `root`, in the order of their paths; and the class folders that have none.
 
-    Raises DatasetUnavailable for a folder that can't be read, DatasetCorrupt for a class folder without pictures and
-    for classes that only validation or test know.
+    Raises DatasetUnavailable for a folder that can't be read, DatasetCorrupt for one without class folders and for
+    classes that only validation or test know.
     """
     try:
-        return list(_pictures(root))
+        found = [(path, name, split, list(_files(path))) for path, name, split in _class_folders(root)]
     except OSError as error:
         raise DatasetUnavailable(f"{error.filename or root} can't be read: {error.strerror}") from error
+    if not found:
+        raise DatasetCorrupt(
+            f"{root} has no picture in a folder of its class; put every class's pictures into a folder of its name, as "
+            f"{root.name}/rose/1.jpg"
+        )
+    listed = [Listed(file, name, split) for _, name, split, files in found for file in files]
+    return listed, [path for path, _, _, files in found if not files]
 
 
-def _pictures(root: Path) -> Iterator[Listed]:
+def _class_folders(root: Path) -> Iterator[tuple[Path, str, SplitName | None]]:
+    """Each class folder with its label and split."""
     folders = _folders(root)
     splits = {name: SPLIT_NAMES[name.lower()] for name in folders if name.lower() in SPLIT_NAMES}
     if "train" not in splits.values():
-        yield from _of_classes(root, None)
+        yield from ((root / name, name, None) for name in folders)
         return
     strange = sorted(set(folders) - set(splits))
     if strange:
@@ -43,15 +51,7 @@ def _pictures(root: Path) -> Iterator[Listed]:
         for name in _folders(root / folder):
             if name not in trained:
                 raise DatasetCorrupt(f"{root / folder} has the class {name!r}, which the training pictures do not have")
-        yield from _of_classes(root / folder, split)
-
-
-def _of_classes(root: Path, split: SplitName | None) -> Iterator[Listed]:
-    for name in _folders(root):
-        files = list(_files(root / name))
-        if not files:
-            raise DatasetCorrupt(f"the class folder {root / name} has no picture; add some, or remove the folder")
-        yield from (Listed(path, name, split) for path in files)
+            yield root / folder / name, name, split
 
 
 def _folders(root: Path) -> list[str]:

@@ -25,10 +25,15 @@ KERAS: dict[str, tuple[str, ...]] = {
 _VALIDATION = 12  # the last twelfth of the training pictures, as for Fashion-MNIST
 
 
-def from_keras(name: str, say: Callable[[str], None]) -> Dataset:
-    """A dataset of `keras.datasets`, which downloads it. Raises ConfigInvalid, DatasetUnavailable."""
+def check_keras(name: str) -> None:
+    """Raises ConfigInvalid for a name that is not in the table."""
     if name not in KERAS:
         raise ConfigInvalid(f"keras:{name} is not known; choose from {', '.join(f'keras:{known}' for known in KERAS)}")
+
+
+def from_keras(name: str, say: Callable[[str], None]) -> Dataset:
+    """A dataset of `keras.datasets`, which downloads it. Raises ConfigInvalid, DatasetUnavailable."""
+    check_keras(name)
     say(f"reading {name} through keras.datasets, which downloads it at first use")
     try:
         train, test = import_module(f"keras.datasets.{name}").load_data()

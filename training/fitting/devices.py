@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
+from bundle.chatter import held_back_stderr
 from training.errors import ConfigInvalid, RunUnusable
 from training.fitting.cluster import Share, share
-from training.startup import held_back_stderr
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,8 +1,9 @@
-"""What a person sees of a run: a bar on a terminal, a line an epoch anywhere, curves in TensorBoard where asked for.
+"""What a person sees of a run: a bar on a terminal, a line for every epoch or some, curves in TensorBoard.
 
 Called by `training.train`.
 """
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from training.errors import ConfigInvalid
 from training.fitting.batches import Feed
 
 _DATA_CLASS_SCALAR = 1  # of TensorFlow's summary.proto
+_LINES = 50  # that the epochs of a run are told in, about: a run on few pictures has hundreds
 
 
 class Display:
@@ -61,17 +63,23 @@ class Display:
         """An epoch, counted from 0, is done and judged. `rate` is its last learning rate."""
         seconds = time.monotonic() - self._began
         pictures = (self._feed.steps - self._first_step) * self._feed.batch_size
-        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self._bar.console.print(
-            f"Epoch {epoch + 1}/{self._epochs}: {told} ({seconds:.1f} s, {pictures / seconds:,.0f} pictures/s)",
-            highlight=False,
-            soft_wrap=True,
-        )
+        if _is_told(epoch + 1, self._epochs):
+            told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+            self._bar.console.print(
+                f"Epoch {epoch + 1}/{self._epochs}: {told} ({seconds:.1f} s, {pictures / seconds:,.0f} pictures/s)",
+                highlight=False,
+                soft_wrap=True,
+            )
         if self._writer is not None:
             with self._writer.as_default(step=epoch + 1):
                 for name, value in {**figures, "learning_rate": rate}.items():
                     tf.summary.write(name, tf.constant(value, tf.float32), metadata=_scalar())
             self._writer.flush()
+
+
+def _is_told(epoch: int, epochs: int) -> bool:
+    """Of many epochs the first, the last and some in equal steps between; counted from 1."""
+    return epoch in {1, epochs} or epoch % math.ceil(epochs / _LINES) == 0
 
 
 def _writer(folder: Path) -> tf.summary.SummaryWriter:

@@ -5,7 +5,7 @@ them, and losses are divided by the whole batch, so the number of devices does n
 `training.train`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,21 @@ class Learner:
 TakeSteps = Callable[[Chunk, NDArray[np.float32]], Stepped]
 
 
-def runner(learner: Learner, config: TrainingConfig, task: Task, class_weights: Weights, devices: Devices) -> TakeSteps:
-    """Trains on a chunk with one learning rate a step. `class_weights` are by head, float32 [labels]."""
+def runner(
+    learner: Learner,
+    config: TrainingConfig,
+    task: Task,
+    class_weights: Weights,
+    devices: Devices,
+    *,
+    variables: Sequence[keras.Variable] | None = None,
+) -> TakeSteps:
+    """Trains on a chunk with one learning rate a step. `class_weights` are by head, float32 [labels].
+
+    `variables` are those of the model that change, unless told all that can be trained.
+    """
     model, optimizer = learner.model, learner.optimizer
+    trained = model.trainable_variables if variables is None else list(variables)
 
     def on_replica(batch: Tensors, batch_size: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
         batch = _own_part(batch, devices.here)
@@ -62,8 +74,7 @@ def runner(learner: Learner, config: TrainingConfig, task: Task, class_weights: 
             if model.losses:
                 loss += tf.add_n(model.losses) / devices.replicas
             scaled = optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
+        optimizer.apply(tape.gradient(scaled, trained), trained)
         right = {head.name: _right(answers[head.output], batch["targets"][head.name]) for head in task.heads}
         return loss, right
 

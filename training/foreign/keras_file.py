@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from bundle.manifest import TensorSpec
 from training.errors import ConfigInvalid, ModelUnreadable
 from training.foreign import keras_wrapping, saved_model, tf_graph
 from training.foreign.original import Array, Arrays, Original, in_fixed_batches
+from training.visualize.walk import has_graph
 
-_UNKNOWN_CLASS = re.compile(r"(?:Could not locate (?:class|function)|Unknown (?:layer|class|\w+ function):?) '(.+?)'")
+_UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown (?:layer|class|\w+ function):?) '(.+?)'")
+# What Keras adds for a class that its owner registered in a package of his own.
+_REGISTERED = re.compile(r"'registered_name': '([^']+>[^']+)'")
 _BATCH = 32
 
 
@@ -44,14 +48,31 @@ _OF_KERAS_2 = {"DepthwiseConv2D": _DepthwiseConv2D}
 
 def read(path: Path, custom: Sequence[str] = ()) -> Original:
     """The model in the file; `custom` names classes as "module:Name". Raises ModelUnreadable, ConfigInvalid."""
-    objects = (_OF_KERAS_2 if path.suffix != ".keras" else {}) | dict(map(imported, custom))
+    objects = _objects(path, custom)
     try:
-        model = keras.saving.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
+        model = _load(path, objects)
     except Exception as error:  # damaged files and old formats fail in many ways
         if path.suffix == ".keras":
             raise _unreadable(path, error) from error
         return _by_tf_keras(path, objects, error)
-    return _original(path, model)
+    return described(path, model)
+
+
+def load(path: Path, custom: Sequence[str] = ()) -> Any:
+    """The Keras 3 model in the file. Raises ModelUnreadable, ConfigInvalid."""
+    objects = _objects(path, custom)
+    try:
+        return _load(path, objects)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _load(path: Path, objects: dict[str, Any]) -> Any:
+    return keras.saving.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
+
+
+def _objects(path: Path, custom: Sequence[str]) -> dict[str, Any]:
+    return (_OF_KERAS_2 if path.suffix != ".keras" else {}) | dict(map(imported, custom))
 
 
 def imported(name: str) -> tuple[str, Any]:
@@ -66,10 +87,15 @@ def imported(name: str) -> tuple[str, Any]:
         sys.path.remove("")
 
 
-def _original(path: Path, model: Any) -> Original:
+def described(path: Path, model: Any) -> Original:
+    """What a loaded model says of itself. Raises ModelUnreadable."""
     spec = _input(path, model)
     outputs = _outputs(model)
-    function = tf.function(lambda pictures: _named(outputs, model(pictures, training=False)))
+
+    def call(pictures: Any) -> dict[str, Any]:
+        return _named(outputs, model(pictures, training=False))
+
+    function = tf.function(call)
     opening, last = tf_graph.read(function.get_concrete_function(tf.TensorSpec(spec.shape, spec.dtype)), spec)
     return Original(
         path=path,
@@ -77,7 +103,8 @@ def _original(path: Path, model: Any) -> Original:
         input=spec,
         outputs=outputs,
         predict=_predict(model, outputs, spec.shape[0]),
-        write=keras_wrapping.writer(lambda pictures: _named(outputs, model(pictures, training=False))),
+        write=keras_wrapping.writer(call),
+        look=partial(keras_wrapping.looked_into, call) if has_graph(model) else None,
         opening=opening,
         last_steps=last,
     )
@@ -150,20 +177,30 @@ def _by_tf_keras(path: Path, objects: dict[str, Any], error: Exception) -> Origi
 
 def _unreadable(path: Path, error: Exception, remedy: str = "") -> ModelUnreadable:
     reason = " ".join(str(error).split())
-    unknown = _UNKNOWN_CLASS.search(reason)
+    unknown = _UNKNOWN.search(reason)
     other = f"; {remedy}" if remedy else ""
     if unknown is not None:
-        return ModelUnreadable(
-            f"{path}: {unknown[1]!r} is not a layer of Keras; name the class that it is with "
-            f"--custom module:{unknown[1]}, or write the model with model.export(FOLDER) where it was made and "
-            f"publish FOLDER{other}"
-        )
+        return ModelUnreadable(f"{path}: {_unknown(unknown[1], reason)}{other}")
     if "ambda" in reason and "unsafe" in reason.lower():
         return ModelUnreadable(
             f"{path}: it has a Lambda layer, which is code that came with the file and is never run here; write the "
             "model with model.export(FOLDER) where it was made and publish FOLDER"
         )
     return ModelUnreadable(f"{path}: Keras can't read it: {_cut(reason)}{other}")
+
+
+def _unknown(found: str, reason: str) -> str:
+    """The sentence about a class that is not Keras's; `found` is its name, or "package>Name" in a `.h5`."""
+    registered = _REGISTERED.search(reason)
+    full = registered[1] if registered is not None else found
+    name = full.rpartition(">")[2]
+    called = f"{name!r}, registered as {full!r}," if ">" in full else repr(name)
+    module = re.search(rf"'module': '([\w.]+)', 'class_name': '{re.escape(name)}'", reason)
+    home = "module" if module is None or module[1] in {"builtins", "__main__"} else module[1]
+    return (
+        f"{called} is not a layer of Keras; give --custom {home}:{name}, where {home} is the Python module that "
+        "defines it, or write the model with model.export(FOLDER) where it was made and publish FOLDER"
+    )
 
 
 def _cut(reason: str, most: int = 300) -> str:

@@ -24,7 +24,8 @@ Arrays = dict[str, Array]
 class Original:
     """`predict` takes an array as the file's own input wants it, any number of rows, and gives every output.
 
-    `write` builds the graph that is served into a folder. `last_steps` tells for an output the operator that makes it,
+    `write` builds the graph that is served into a folder; `look`, where there are Keras layers to look into, gives the
+    Keras model of uint8 pixels that shows them. `last_steps` tells for an output the operator that makes it,
     where that could be found out. `notes` are sentences for the person who publishes.
     """
 
@@ -34,6 +35,7 @@ class Original:
     outputs: tuple[TensorSpec, ...]
     predict: Callable[[Array], Arrays]
     write: Callable[[Contract, Path], "Written"]
+    look: Callable[[Contract], Any] | None = None
     opening: Opening = Opening()
     last_steps: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -52,7 +52,10 @@ def find(folder: Path, labels: tuple[str, ...]) -> Folder:
     below = {name: files for name, files in below.items() if files}
     files = (*_pictures(folder.iterdir()), *(file for files in below.values() for file in files))
     if not files:
-        raise ConfigInvalid(f"--golden {folder}: there are no pictures ({', '.join(sorted(_SUFFIXES))}) in it")
+        raise ConfigInvalid(
+            f"--golden {folder}: there are no pictures ({', '.join(sorted(_SUFFIXES))}) in it; put them into it, or "
+            f"into folders in it that are named by label, as {folder.name}/{labels[0]}/1.jpg"
+        )
     known = below.keys() & set(labels)
     if known and (strange := below.keys() - known):
         raise ConfigInvalid(

@@ -4,9 +4,7 @@ Nothing can be seen in the repository before the last line, and nothing is left 
 publishes of its own models and this have the same contract and the same proof. Called by `training.cli_publish`.
 """
 
-import dataclasses
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,21 +25,21 @@ from bundle.manifest import (
     TensorSpec,
     Variant,
 )
-from bundle.postprocessing import top_k
 from bundle.preprocessing import decode
-from bundle.store import Bundle, publish, staging
+from bundle.publishing import publish, staging
+from bundle.store import Bundle
 from training import replay
 from training.errors import ExportUnfaithful
 from training.foreign import pictures, reference
 from training.foreign.contract import INPUT, Contract
 from training.foreign.original import Original
 from training.foreign.pictures import Folder
+from training.foreign.reporting import Shown, evaluated, write_report
+from training.labels import write_labels
 from training.parity import BATCH_SIZES, TOLERANCE, Parity, compare
 from training.provenance import record
-from training.replay import Run
 
 _OUTPUTS = "golden/outputs.npz"
-_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +81,21 @@ def publish_foreign(
         labelled = () if golden is None else golden.labelled
         if labelled:
             say(f"classifying {len(labelled):,} labelled pictures")
-        accuracy = _accuracy(replay.open_format(written.formats[0], folder), contract, labelled)
-        _write_report(folder, contract, proofs, accuracy)
+        evaluation = evaluated(replay.open_format(written.formats[0], folder), contract, labelled)
+        accuracy = None if evaluation is None else evaluation.accuracy
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             signature=_signature(contract),
             preprocessing=(contract.preprocessing,),
-            heads=(_write_labels(folder, contract),),
+            heads=(_head(folder, contract),),
             variants=_variants(written.formats, tolerance, accuracy),
             golden=_write_golden(folder, samples),
             provenance=_provenance(original, contract),
             metrics={} if accuracy is None else {"test_accuracy": accuracy},
         )
+        say("drawing the report")
+        shown = Shown(proofs, samples.pixels, labelled, evaluation)
+        write_report(Bundle(folder, manifest), name, original, contract, shown)
         bundle = publish(folder, manifest, repository, name)
     notes = (*original.notes, *written.left_out, *_doubts(contract, samples, tolerance))
     return Published(bundle, proofs, notes, accuracy, len(labelled))
@@ -165,17 +166,6 @@ def _prove(folder: Path, samples: _Samples, formats: Sequence[str], tolerance: f
     return compare(folder, asked, expected, formats, tolerance=tolerance, original_seconds=samples.seconds)
 
 
-def _accuracy(run: Run, contract: Contract, labelled: Sequence[tuple[Path, int]]) -> float | None:
-    """The share of pictures that an exported file gives the right class; None where there are none."""
-    right = 0
-    for start in range(0, len(labelled), _BATCH):
-        part = labelled[start : start + _BATCH]
-        pixels = np.stack([pictures.pixels(file, contract.preprocessing) for file, _ in part])
-        best, _ = top_k(run({INPUT: pixels})[contract.output], 1)
-        right += int((best[:, 0] == [label for _, label in part]).sum())
-    return right / len(labelled) if labelled else None
-
-
 def _signature(contract: Contract) -> Signature:
     spec = contract.preprocessing
     pixels = TensorSpec(name=INPUT, dtype="uint8", shape=(None, spec.height, spec.width, spec.channels))
@@ -183,11 +173,13 @@ def _signature(contract: Contract) -> Signature:
     return Signature(inputs=(pixels,), outputs=(scores,))
 
 
-def _write_labels(folder: Path, contract: Contract) -> Head:
-    path = f"labels/{contract.head}.txt"
-    (folder / "labels").mkdir()
-    (folder / path).write_text("".join(f"{label}\n" for label in contract.labels), encoding="utf-8")
-    return Head(name=contract.head, output=contract.output, activation=contract.answer.activation, labels=path)
+def _head(folder: Path, contract: Contract) -> Head:
+    return Head(
+        name=contract.head,
+        output=contract.output,
+        activation=contract.answer.activation,
+        labels=write_labels(folder, contract.head, contract.labels),
+    )
 
 
 def _write_golden(folder: Path, samples: _Samples) -> Golden:
@@ -232,16 +224,6 @@ def _digest(path: Path) -> str:
         return digests.of_file(path).sha256
     of_files = "".join(digests.of_file(path / name).sha256 for name in digests.names_below(path))
     return hashlib.sha256(of_files.encode()).hexdigest()
-
-
-def _write_report(folder: Path, contract: Contract, proofs: Sequence[Parity], accuracy: float | None) -> None:
-    (folder / "report").mkdir()
-    metrics = {
-        "decisions": contract.reasons,
-        "test_accuracy": accuracy,
-        "parity": [dataclasses.asdict(proof) for proof in proofs],
-    }
-    (folder / "report" / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
 
 
 def _doubts(contract: Contract, samples: _Samples, tolerance: float) -> list[str]:

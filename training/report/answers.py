@@ -1,24 +1,27 @@
-"""The sections about what the model answered: learning, classes, probabilities, mistakes, and its view of the data."""
+"""The sections about what the model answered: learning, classes, probabilities, mistakes, and its view of the data.
+
+A section without a part says that the version holds nothing of it; `make` leaves it out.
+"""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.calibrate import Bin, reliability
 from training.evaluate import Evaluation
 from training.report.parts import Cards, Chart, Column, Facts, Missing, Part, Section, Subject, Table
 from training.report.record import Chosen
-from training.visualize.cards import percent, plain
+from training.visualize.cards import Pictures, plain, words_for
 from training.visualize.confusion import confusion_matrix
 from training.visualize.curves import learning_curve
 from training.visualize.embedding import NAMED, Projection, embedding
-from training.visualize.reliability import FEW, Reliability, reliability, reliability_diagram
+from training.visualize.reliability import FEW, reliability_diagram
 from training.visualize.sheet import Card
 
 _IN_ORDER = 24  # classes that are listed in their own order
-_NO_ANSWERS = "This version holds no answers to test pictures, so {} left out."
 
 
 def learning(subject: Subject) -> Section:
@@ -27,8 +30,7 @@ def learning(subject: Subject) -> Section:
     history: Mapping[str, Any] = subject.record.metrics.get("history", {})
     names = [name for name in history if f"val_{name}" in history and (name == "loss" or name.endswith("accuracy"))]
     if not names:
-        sentence = "This version holds no history of a training run, so its learning curves are left out."
-        return Section("learning", "Learning", lead, [Missing(sentence)])
+        return Section("learning", "Learning", lead)
     kept = subject.record.metrics["best_epoch"] - 1
     return Section("learning", "Learning", lead, [_curve(name, history, kept) for name in names])
 
@@ -61,7 +63,6 @@ def classes(subject: Subject) -> Section:
             Chart(name, caption, confusion_matrix(answers.confusion, labels)),
             _per_class(answers, labels, _head(head, subject)),
         ]
-    parts = parts or [Missing(_NO_ANSWERS.format("the figures of its classes are"))]
     return Section("classes", "Class by class", lead, parts)
 
 
@@ -91,7 +92,10 @@ def confidence(subject: Subject) -> Section:
     """Reliability diagrams, before and after calibration where the record has both."""
     lead = "Whether an answer given with 80% is right in 80% of the cases."
     parts: list[Part] = []
+    activations = {head.name: head.activation for head in subject.manifest.heads}
     for head, answers in subject.record.evaluations.items():
+        if activations[head] == "none":
+            continue
         curves = _curves(subject, head, answers)
         caption = (
             f"{_head(head, subject)}On the dashed line probabilities mean what they say; below it the model is too "
@@ -102,7 +106,6 @@ def confidence(subject: Subject) -> Section:
             parts.append(
                 Facts(f"{_head(head, subject)}Fitted on validation, judged on test examples.", _settled(known))
             )
-    parts = parts or [Missing(_NO_ANSWERS.format("the reliability of its probabilities is"))]
     return Section("confidence", "Confidence", lead, parts)
 
 
@@ -127,15 +130,13 @@ def _settled(settled: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _curves(subject: Subject, head: str, answers: Evaluation) -> dict[str, Reliability]:
+def _curves(subject: Subject, head: str, answers: Evaluation) -> dict[str, Sequence[Bin]]:
     """The published probabilities, and those before calibration where there was any."""
     published = reliability(answers.scores, answers.predicted == answers.labels)
     fitted = _calibration(subject, head)
     if fitted.get("temperature") is None:
         return {"published": published}
-    before = fitted["before"]["bins"]
-    counts, shares, accuracies = (np.array([one[key] for one in before]) for key in ("count", "confidence", "accuracy"))
-    return {"after calibration": published, "before": Reliability(counts, shares, accuracies)}
+    return {"after calibration": published, "before": [Bin(**one) for one in fitted["before"]["bins"]]}
 
 
 def mistakes(subject: Subject) -> Section:
@@ -151,18 +152,45 @@ def mistakes(subject: Subject) -> Section:
                 f"{_head(head, subject)}Each card says what the model answered, how sure it was, and the true label."
             )
             parts.append(Cards(_file("mistakes", head, subject), caption, cards))
-    if not subject.record.evaluations:
-        parts.append(Missing(_NO_ANSWERS.format("its mistakes are")))
-    parts = parts or [Missing("Not one test example was answered wrongly.")]
+    if subject.record.evaluations and not parts:
+        parts.append(Missing("Not one test example was answered wrongly."))
     return Section("mistakes", "Mistakes", lead, parts)
 
 
 def _mistaken(subject: Subject, head: str, chosen: Chosen) -> Iterator[Card]:
     answers, labels = subject.record.evaluations[head], subject.labels[head]
+    words = words_for(next(one for one in subject.manifest.heads if one.name == head))
     for place, row in enumerate(chosen.rows):
         pictures = plain(chosen.pictures, place)
         wrong, true = labels[answers.predicted[row]], labels[answers.labels[row]]
-        yield Card(f"{wrong} {percent(answers.scores[row])}", pictures, f"truth: {true}", is_wrong=True)
+        yield Card(f"{wrong} {words(answers.scores[row])}", pictures, f"truth: {true}", is_wrong=True)
+
+
+def golden(subject: Subject) -> Section:
+    """The golden pictures with the original's answers, where no test pictures are shown."""
+    lead = "The pictures that every server must answer as the original did, before it serves the model."
+    if subject.record.examples is not None or not subject.golden_answers:
+        return Section("golden", "Golden pictures", lead)
+    pixels = subject.golden_pixels()
+    parts = [
+        Cards(
+            _file("golden", head.name, subject),
+            f"{_head(head.name, subject)}Each card says what the original answered, and how sure it was.",
+            _answered(pixels, subject.golden_answers[head.output], subject.labels[head.name], words_for(head)),
+        )
+        for head in subject.manifest.heads
+    ]
+    return Section("golden", "Golden pictures", lead, parts)
+
+
+def _answered(
+    pixels: Pictures, answers: NDArray[np.floating], labels: tuple[str, ...], words: Callable[[float], str]
+) -> list[Card]:
+    best = answers.argmax(axis=1)
+    return [
+        Card(f"{labels[number]} {words(answers[place, number])}", plain(pixels, place))
+        for place, number in enumerate(best)
+    ]
 
 
 def projection(subject: Subject) -> Section:
@@ -170,8 +198,7 @@ def projection(subject: Subject) -> Section:
     lead = "Test examples as the last layer sees them: what lies together is alike to the model."
     flat = subject.record.embedding
     if flat is None or len(flat.shares) < 2:  # noqa: PLR2004 - a plane has two axes
-        sentence = "This version holds no projection of its test pictures, so this picture is left out."
-        return Section("projection", "Embedding", lead, [Missing(sentence)])
+        return Section("projection", "Embedding", lead)
     head = next(iter(subject.labels))
     unnamed = "" if len(subject.labels[head]) <= NAMED else "; the classes are too many to be named here"
     caption = (

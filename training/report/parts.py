@@ -5,14 +5,18 @@ Made by `facts`, `answers` and `insides`; turned into HTML by `page`, and into f
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from bundle.manifest import Manifest
+from bundle.preprocessing import decode
 from training.report.record import Record
 from training.visualize.architecture import Drawing
+from training.visualize.cards import Pictures
 from training.visualize.sheet import Card
 
 Kind = Literal["number", "text", "share"]
@@ -21,7 +25,10 @@ Column = tuple[str, Kind]  # a heading and what stands below it
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """What the report is about. `labels` by head; `why_no_model` is a sentence where `model` is None."""
+    """What the report is about. `labels` by head; `golden_answers`, float [n, classes], by output.
+
+    `why_no_model` is a sentence where a model should be and can't be had.
+    """
 
     name: str
     manifest: Manifest
@@ -30,6 +37,14 @@ class Subject:
     golden: Mapping[str, Sequence[bytes]]
     model: keras.Model | None
     why_no_model: str = ""
+    golden_answers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def golden_pixels(self, most: int | None = None) -> Pictures:
+        """The first of the golden pictures, or all, as the model gets them: uint8 [n, h, w, c] by input."""
+        return {
+            spec.input: np.stack([decode(encoded, spec) for encoded in self.golden[spec.input][:most]])
+            for spec in self.manifest.preprocessing
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +109,7 @@ Part = Chart | Graph | Cards | Table | Facts | Missing
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`anchor` is its name within the page; `lead` says what it shows."""
+    """`anchor` is its name within the page; `lead` says what it shows. Without parts it is left out."""
 
     anchor: str
     title: str

@@ -3,12 +3,13 @@
 Every function takes a Keras model that has a graph (`walk.has_graph`) and pictures as it gets them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.manifest import Head
 from training.asking import predict
 from training.visualize.attribution import Heat, grad_cam, saliency
 from training.visualize.feature_maps import feature_maps, map_tiles
@@ -72,10 +73,12 @@ def explanation_cards(
     *,
     kinds: Sequence[str] = (GRAD_CAM, SALIENCY),
     answer: int | None = None,
+    words: Callable[[float], str] | None = None,
 ) -> list[Card]:
     """A card for each example and input: the picture, and what speaks for `answer`, else for the best class.
 
-    A kind is left out where the model has nothing for it: Grad-CAM needs feature maps.
+    `words` tell a score, as a percentage unless given. A kind is left out where the model has nothing for it: Grad-CAM
+    needs feature maps.
     """
     pictures = by_own_names(model, pictures)
     scores = _by_label(predict(model, pictures)[output], len(labels))
@@ -84,7 +87,7 @@ def explanation_cards(
     points = saliency(model, pictures, output, classes) if SALIENCY in kinds else {}
     cards = []
     for place, number in enumerate(classes):
-        title = f"{labels[number]} {percent(scores[place, number])}"
+        title = f"{labels[number]} {(words or percent)(scores[place, number])}"
         for name in pictures:
             note = name if len(pictures) > 1 else ""
             cards.append(Card(title, _explained(pictures[name][place], name, place, cam, points), note))
@@ -108,3 +111,13 @@ def _explained(image: Pixels, name: str, place: int, cam: Heat, points: Heat) ->
 def percent(probability: float) -> str:
     """A probability in words that never make certainty of what is not."""
     return ">99.9%" if probability > 0.999 else f"{probability:.1%}"  # noqa: PLR2004
+
+
+def plain_number(score: float) -> str:
+    """A score that is no probability."""
+    return f"{score:.3g}"
+
+
+def words_for(head: Head) -> Callable[[float], str]:
+    """How a head's scores are told: as percentages where they are probabilities."""
+    return plain_number if head.activation == "none" else percent

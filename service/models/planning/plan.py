@@ -97,12 +97,16 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A plan, why it is the one, the table it was chosen from, and its latency by batch size where it was measured."""
+    """A plan, why it is the one, the table it was chosen from, and its latency by batch size where it was measured.
+
+    `busy` is the share of the cores that others had while it was measured.
+    """
 
     plan: Plan
     why: str
     table: tuple[Measured, ...] = ()
     fit: Fit | None = None
+    busy: float = 0.0
 
     @property
     def complete(self) -> bool:
@@ -114,8 +118,9 @@ def choose(table: Sequence[Measured], target: float, cores: float) -> Choice | N
     """The plan by which a server on `cores` gives the most, with its p99 within `target` seconds.
 
     `cores` is infinite where the model does not run on them. None where nothing was measured. Of nearly equal ones that
-    with the fewest cores, then the fewest instances, then the least cost. Where none is within the target it is the one
-    with the lowest p99.
+    with the fewest cores, then the fewest threads a run, then the least cost: plans are measured with nothing beside
+    them, and a run of several threads waits for that one of them whose core decodes a picture. Where none is within the
+    target it is the one with the lowest p99.
     """
     usable = [row for row in table if not row.refused]
     if not usable:
@@ -124,7 +129,7 @@ def choose(table: Sequence[Measured], target: float, cores: float) -> Choice | N
     if within:
         least = max(row.served(cores) for row in within) * (1 - _NEAR)
         near = [row for row in within if row.served(cores) >= least]
-        best = min(near, key=lambda row: (row.plan.cores, row.plan.instances, row.cost))
+        best = min(near, key=lambda row: (row.plan.cores, row.plan.threads, row.cost))
         relation = f"what a server gives most by, of {len(within)} plans within"
     else:
         best = min(usable, key=lambda row: row.p99)

@@ -14,7 +14,7 @@ from typing import Final
 
 from bundle.store import Bundle
 from service.config import Settings, state_folder
-from service.models.planning import cache
+from service.models.planning import cache, machine
 from service.models.planning.cache import Cache
 from service.models.planning.candidates import Pins, Setup, candidates, default_plan
 from service.models.planning.plan import Choice, Measured, Plan, choose
@@ -70,7 +70,8 @@ class Planner:
         if kept is None and self._settings.workers > 1:
             return Task(bundle, pins, usual, Choice(usual, UNMEASURED_BY_WORKERS), measurable=False, key={})
         first = kept or Choice(usual, PROVISIONAL)
-        return Task(bundle, pins, usual, first, measurable=kept is None, key=key)
+        again = kept is None or (kept.busy > machine.BUSY and self._settings.workers == 1)
+        return Task(bundle, pins, usual, first, measurable=again, key=key)
 
     def setups(self, bundle: Bundle, pins: Pins) -> list[Setup]:
         """What is worth measuring. Raises ModelUnusable."""
@@ -94,13 +95,18 @@ class Planner:
             settings.profile_seconds,
         )
         async with self._turn:
+            before = machine.now()
             table = await ask(question)
-        return self.choose(task, table)
+            busy = machine.taken_by_others(before, machine.now(), usable_cores())
+        return self.choose(task, table, busy)
 
-    def choose(self, task: Task, table: Sequence[Measured]) -> Choice:
-        """The best plan of the table, or the usual one where none can be used."""
+    def choose(self, task: Task, table: Sequence[Measured], busy: float) -> Choice:
+        """The best plan of the table, measured while others had the share `busy` of the cores; or the usual plan."""
         cores = usable_cores() if self.on_cpu else math.inf
-        return choose(table, _target(task), cores) or Choice(task.usual, "no plan could be measured", tuple(table))
+        best = choose(table, _target(task), cores) or Choice(task.usual, "no plan could be measured", tuple(table))
+        if busy <= machine.BUSY:
+            return replace(best, busy=busy)
+        return replace(best, busy=busy, why=f"{best.why}; others had {busy:.0%} of the cores, so it is provisional")
 
     def without(self, task: Task, choice: Choice, reason: str) -> Choice:
         """The next best choice, since this one's plan could not be opened or proved."""
@@ -112,11 +118,18 @@ class Planner:
             else row
             for row in choice.table
         ]
-        return self.choose(task, table)
+        return self.choose(task, table, choice.busy)
 
     def keep(self, task: Task, choice: Choice) -> None:
-        """Remembers a choice whose plan was opened and proved; one from half a table is made anew by the next start."""
-        if task.key and choice.complete:
+        """Remembers a choice whose plan was opened and proved.
+
+        One from half a table is made anew by the next start; one from a busy machine is served by until then, and does
+        not replace one from a calmer moment.
+        """
+        if not task.key or not choice.complete:
+            return
+        kept = self._cache.find(task.key)
+        if kept is None or choice.busy <= max(kept.busy, machine.BUSY):
             self._cache.keep(task.key, choice)
 
 

@@ -1,13 +1,19 @@
 """The command in this process, and a model of each format that it has published."""
 
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import proving
 import pytest
 import typer
 from typer.testing import CliRunner
+
+for place in ("report", "visualize"):  # the pages that tests read
+    sys.path.insert(0, str(Path(__file__).parent.parent / place))
 
 OPTIONS = {
     "keras": (),
@@ -65,7 +71,7 @@ def saved(name: str, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def foreign(tmp_path_factory, publish, labels):
+def foreign(tmp_path_factory, publish, labels, brief):
     """Gives what was published of a format, which is done when it is first asked for."""
 
     @cache
@@ -73,7 +79,10 @@ def foreign(tmp_path_factory, publish, labels):
         folder = tmp_path_factory.mktemp(name)
         source, repository = saved(name, folder), folder / "models"
         usual = ["--name", name, "--labels", labels, "--repository", repository]
-        finished = publish(source, *usual, *OPTIONS[name])
+        if name == "h5":
+            return Foreign(name, source, repository, proving.in_its_process("publish", source, *usual, *OPTIONS[name]))
+        with nullcontext() if name == "onnx" else proving.proved_here():
+            finished = publish(source, *usual, *OPTIONS[name])
         assert finished.exit_code == 0, finished.stderr
         return Foreign(name, source, repository, finished.stdout)
 

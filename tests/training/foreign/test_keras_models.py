@@ -23,6 +23,8 @@ from training.foreign.wishes import Wishes
 HEIGHT, WIDTH = keras_models.HEIGHT, keras_models.WIDTH
 layers = keras.layers
 
+pytestmark = pytest.mark.usefixtures("brief", "proved_here")
+
 
 class Module(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="bytes")])
@@ -101,10 +103,8 @@ def test_a_wrong_wrapping_is_noticed(tmp_path, monkeypatch):
     contract = decide(original, wishes(preprocess=parse("unit")))
     forgetful = keras_wrapping._prepared
 
-    def raw(pixels, contract):
-        import dataclasses
-
-        return forgetful(pixels, dataclasses.replace(contract, scaling=parse("raw")))
+    def raw(pixels, _, layout, dtype):
+        return forgetful(pixels, parse("raw"), layout, dtype)
 
     monkeypatch.setattr(keras_wrapping, "_prepared", raw)
     with pytest.raises(ExportUnfaithful, match=r"differs from the original by more than 0\.0001: onnx at batch 1"):
@@ -167,14 +167,16 @@ def test_a_fixed_batch_of_a_signature_is_refused(tmp_path):
 
 
 def test_a_layer_of_ones_own_is_named_and_read_where_the_user_says_so(tmp_path, monkeypatch):
-    file = keras_models.save(keras_models.with_own_layer(), tmp_path / "m.keras")
+    file, old = (keras_models.save(keras_models.with_own_layer(), tmp_path / name) for name in ("m.keras", "m.h5"))
     forgotten = {key: value for key, value in keras.saving.get_custom_objects().items() if "Doubling" in key}
     for key in forgotten:
         monkeypatch.delitem(keras.saving.get_custom_objects(), key)
     monkeypatch.setattr("keras.src.saving.object_registration.GLOBAL_CUSTOM_NAMES", {})
     monkeypatch.delattr(keras_models, "Doubling")
-    with pytest.raises(ModelUnreadable, match=r"'Doubling' is not a layer of Keras; .* --custom module:Doubling"):
-        read(file)
+    named = "'Doubling', registered as 'mine>Doubling', is not a layer of Keras; give --custom {}:Doubling, where"
+    for model, module in ((file, "keras_models"), (old, "module")):
+        with pytest.raises(ModelUnreadable, match=named.format(module)):
+            read(model)
 
 
 def test_what_custom_names_is_imported_from_the_folder_of_the_command(tmp_path, monkeypatch):

@@ -23,6 +23,8 @@ from training.foreign.wishes import Wishes
 
 LABELS = ("a", "b", "c")
 
+pytestmark = pytest.mark.usefixtures("brief", "proved_here")
+
 
 @pytest.fixture
 def file(tmp_path):
@@ -153,7 +155,9 @@ def test_the_same_file_gives_the_same_bytes(file):
     onnx_models.save(file, ending="Softmax")
     first, second = (published(file, preprocess=parse("unit")) for _ in range(2))
     assert second.version == 2
-    assert first.manifest.files == second.manifest.files
+    different = {name for name, file in first.manifest.files.items() if second.manifest.files[name] != file}
+    assert first.manifest.files.keys() == second.manifest.files.keys()
+    assert different <= {"report/metrics.json", "report/index.html"}  # the speed, and when it was
 
 
 def test_a_wrong_wrapping_is_noticed(file, monkeypatch):

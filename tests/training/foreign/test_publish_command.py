@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 
+import keras_models
 import numpy as np
 import onnx_models
+import pages
 import pytest
 from PIL import Image
 
@@ -13,6 +15,8 @@ from bundle import store
 from bundle.preprocessing import decode
 
 LABELS = ("a", "b", "c")
+
+pytestmark = pytest.mark.usefixtures("brief", "proved_here")
 
 
 @pytest.fixture
@@ -62,6 +66,23 @@ def test_a_path_that_is_not_there_is_said_before_anything(publish, usual, tmp_pa
     finished = publish(tmp_path / "none.onnx", *usual)
     assert (finished.exit_code, finished.stdout) == (2, "")
     assert "none.onnx: there is no such file or folder; check the path" in finished.stderr
+
+
+@pytest.mark.parametrize("build", [keras_models.sequential, keras_models.functional])
+def test_a_wrong_number_of_labels_is_said_before_tensorflow_starts(publish, usual, tmp_path, monkeypatch, build):
+    class Started(Exception):
+        pass
+
+    def start():
+        raise Started
+
+    monkeypatch.setattr("training.cli_publish.start_tensorflow", start)
+    file, two = keras_models.save(build(), tmp_path / "m.keras"), tmp_path / "two.txt"
+    two.write_text("a\nb\n")
+    finished = publish(file, *usual, "--labels", two)
+    assert finished.exit_code == 2
+    assert finished.stderr.startswith(f"convoy publish: {two} has 2 labels, but the last layer of {file} has 3 units")
+    assert isinstance(publish(file, *usual).exception, Started)  # with three labels it goes on
 
 
 def test_a_repository_that_cant_be_written_is_said(publish, model, usual, tmp_path):
@@ -136,6 +157,10 @@ def test_folders_named_by_label_measure_the_accuracy(publish, model, usual, tmp_
     assert bundle.manifest.metrics == {"test_accuracy": accuracy}
     assert bundle.manifest.variants[0].accuracy == accuracy
     assert f"  accuracy {accuracy:.4f} on 18 labelled pictures, from encoded bytes" in finished.stdout.splitlines()
+    page = pages.Page((bundle.path / "report" / "index.html").read_text(encoding="utf-8"))
+    assert f"{accuracy:.2%} of 18 test examples are right" in page.texts["classes"]
+    assert page.texts["mistakes"].count("truth: ") == 18 - round(18 * accuracy)
+    assert {"confidence", "golden"} <= page.texts.keys()
 
 
 def test_folders_that_are_half_labels_are_refused(publish, model, usual, tmp_path):
@@ -149,7 +174,8 @@ def test_folders_that_are_half_labels_are_refused(publish, model, usual, tmp_pat
 def test_a_folder_without_pictures_is_refused(publish, model, usual, tmp_path):
     (tmp_path / "pictures").mkdir()
     finished = publish(model, *usual, "--golden", tmp_path / "pictures")
-    assert "there are no pictures (.bmp, .gif, .jpeg, .jpg, .png, .webp) in it" in finished.stderr
+    assert "there are no pictures (.bmp, .gif, .jpeg, .jpg, .png, .webp) in it; put them into it" in finished.stderr
+    assert "as pictures/a/1.jpg" in finished.stderr
 
 
 def test_a_picture_that_cant_be_read_is_named(publish, model, usual, tmp_path):

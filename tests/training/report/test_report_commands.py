@@ -87,6 +87,27 @@ def test_a_keras_file_is_looked_into_without_a_version(run, picture, tmp_path):
     assert (tmp_path / "0.png").read_bytes() != (tmp_path / "2.png").read_bytes()
 
 
+def test_pixels_go_into_a_file_as_it_was_trained(run, picture, tmp_path):
+    """The same network, once with its scaling inside and once without: what is said makes the looks equal."""
+    pixels = keras.Input((12, 12, 1), name="pixels")
+    features = keras.layers.Conv2D(4, 3, activation="relu", bias_initializer="ones")(pixels)
+    bare = keras.Model(pixels, keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(features)))
+    raw = keras.Input((12, 12, 1), name="pixels")
+    save_model(bare, tmp_path / "bare.keras")
+    save_model(keras.Model(raw, bare(keras.layers.Rescaling(1 / 255)(raw))), tmp_path / "whole.keras")
+    (tmp_path / "labels.txt").write_text("0\n1\n2\n")
+    looks = {
+        "whole": ["whole.keras", picture],
+        "unit": ["bare.keras", picture, "--preprocess", "unit", "--labels", "labels.txt"],
+        "raw": ["bare.keras", picture, "--preprocess", "raw"],
+    }
+    for name, arguments in looks.items():
+        code, said = run("show", "grad-cam", *arguments, "--out", f"{name}.png")
+        assert code == 0, said
+    whole, unit, raw = ((tmp_path / f"{name}.png").read_bytes() for name in looks)
+    assert whole == unit != raw
+
+
 def test_a_model_with_two_inputs_takes_two_pictures(run, picture, tmp_path):
     save_model(small_models.siamese(), tmp_path / "model.keras")
     assert run("show", "saliency", "model.keras", picture, picture)[0] == 0
@@ -100,6 +121,11 @@ def test_every_mistake_is_one_sentence(run, published, picture, tmp_path):
     dense = [keras.Input((12, 12, 1)), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
     save_model(keras.Sequential(dense), tmp_path / "dense.keras")
     save_model(keras.Sequential([keras.Input((7,)), keras.layers.Dense(2)]), tmp_path / "table.keras")
+    save_model(small_models.chain(), tmp_path / "own.keras")
+    save_model(small_models.shared_layers(side=12), tmp_path / "two.keras")
+    save_model(small_models.siamese(), tmp_path / "ints.keras")
+    two = tmp_path / "two.txt"
+    two.write_text("no\nyes\n")
     version = published.path
     mistakes = {
         ("grad-cam", version, tmp_path / "text.png"): "text.png",
@@ -107,15 +133,43 @@ def test_every_mistake_is_one_sentence(run, published, picture, tmp_path):
         ("grad-cam", version, picture, "--label", "dog"): "there is no label 'dog'; choose from rows, columns, checks",
         ("grad-cam", version, picture, "--head", "tail"): "there is no head 'tail'; choose from class",
         ("grad-cam", version): "takes 1 picture (image), but 0 were given",
-        ("grad-cam", tmp_path / "broken.keras", picture): "can't be loaded as a Keras model",
-        ("grad-cam", tmp_path / "dense.keras", picture): "there is no grad-cam to show",
+        ("grad-cam", tmp_path / "broken.keras", picture): "Keras can't read it",
+        ("grad-cam", tmp_path / "dense.keras", picture, "--preprocess", "raw"): "there is no grad-cam to show",
         ("filters", tmp_path / "dense.keras"): "there is no filters to show",
         ("saliency", tmp_path / "table.keras", picture): "publish the model",
         ("saliency", tmp_path / "nowhere", picture): "there is no such folder",
+        ("saliency", tmp_path / "dense.keras", picture): "does not say how pixels were scaled in its training",
+        ("saliency", tmp_path / "two.keras", picture, picture): "training: give --preprocess raw (0..255), unit",
+        ("saliency", tmp_path / "dense.keras", picture, "--preprocess", "torch"): "--preprocess torch is not known",
+        (
+            "saliency",
+            tmp_path / "own.keras",
+            picture,
+            "--preprocess",
+            "unit",
+        ): "unit would scale them twice",
+        (
+            "saliency",
+            tmp_path / "ints.keras",
+            picture,
+            picture,
+            "--preprocess",
+            "unit",
+        ): "takes whole numbers",
+        ("grad-cam", tmp_path / "own.keras", picture, "--label", "dog"): "choose from 0, 1, 2, or give --labels FILE",
+        (
+            "grad-cam",
+            tmp_path / "own.keras",
+            picture,
+            "--labels",
+            two,
+        ): "two.txt has 2 labels, but {}/own.keras",
+        ("grad-cam", version, picture, "--labels", two): "which says these things itself; leave out --preprocess and",
+        ("grad-cam", version, picture, "--preprocess", "unit"): "leave out --preprocess and --labels",
         ("saliency", version, picture, "--out", tmp_path / "no" / "x.png"): "can't be written",
     }
     for arguments, sentence in mistakes.items():
         code, said = run("show", *arguments)
-        assert (code, sentence in " ".join(said.split())) == (2, True), said
+        assert (code, sentence.format(tmp_path) in " ".join(said.split())) == (2, True), said
         assert said.startswith("convoy show: ")
         assert said.count("\n") == 1

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import keras
+import msgspec
 import numpy as np
 import pages
 import pytest
@@ -13,6 +14,7 @@ import small_models
 from PIL import Image
 
 from bundle import store
+from training.datasets.encoding import encode
 from training.evaluate import Evaluation
 from training.report import facts, insides
 from training.report.make import make_report, page_of, sections_of
@@ -32,6 +34,10 @@ def html_of(subject):
 
 def sections(page):
     return [attributes["id"] for attributes in page.all("section")]
+
+
+def all_but(*names):
+    return [name for name in pages.SECTIONS if name not in names]
 
 
 def test_every_section_is_there_and_nothing_is_missing(page):
@@ -99,7 +105,7 @@ def test_models_of_every_shape_have_a_page(build, labels):
     model = build()
     page = pages.Page(html_of(pages.subject(model, labels)))
     assert page.is_well_formed
-    assert sections(page) == pages.SECTIONS
+    assert sections(page) == all_but("learning", "proof")  # of which the made-up run has nothing
     for head in labels if len(labels) > 1 else ():
         assert f"Head {head}: " in page.texts["classes"]
     if len(model.inputs) > 1:
@@ -119,14 +125,32 @@ def test_names_are_escaped_everywhere():
     assert [tag for tag, attributes in page.elements if any(name.startswith("on") for name in attributes)] == []
 
 
-def test_what_is_not_known_is_left_out_and_said():
-    """A version that somebody else published: no history, no test answers, no Keras model."""
-    subject = dataclasses.replace(pages.subject(None, {"class": ("a", "b")}), record=Record())
+def test_what_is_not_known_is_left_out():
+    """A version that is its contract alone: no history, no test answers, no Keras model."""
+    subject = dataclasses.replace(pages.subject(None, {"class": ("a", "b")}), record=Record(), why_no_model="")
     page = pages.Page(html_of(subject))
-    assert sections(page) == pages.SECTIONS
-    assert page.missing == set(pages.SECTIONS) - {"summary", "speed"}
-    assert "There is no model." in page.texts["layers"]
-    assert "no history of a training run" in page.texts["learning"]
+    assert sections(page) == ["summary", "speed"]
+    assert page.missing == set()
+    assert {link["href"] for link in page.all("a")} == {"#summary", "#speed"}
+    damaged = dataclasses.replace(subject, why_no_model="It is damaged.")
+    assert sections(pages.Page(html_of(damaged))) == ["summary", "architecture", "speed"]
+
+
+def test_golden_pictures_stand_where_no_test_pictures_do():
+    """Scores that are no probabilities are told as numbers."""
+    subject = pages.subject(None, {"class": ("a", "b")})
+    encoded = [encode(pixels) for pixels in small_models.pictures(2)]
+    scores = np.array([[0.25, 0.75], [900.0, -3.0]], np.float32)
+    subject = dataclasses.replace(
+        subject, record=Record(), golden={"image": encoded}, golden_answers={"probabilities": scores}
+    )
+    assert "golden" not in sections(pages.Page(html_of(dataclasses.replace(subject, golden_answers={}))))
+    shown = pages.Page(html_of(subject)).texts["golden"]
+    assert ("b 75.0%" in shown, "a >99.9%" in shown) == (True, True)
+    (head,) = subject.manifest.heads
+    logits = msgspec.structs.replace(subject.manifest, heads=(msgspec.structs.replace(head, activation="none"),))
+    shown = pages.Page(html_of(dataclasses.replace(subject, manifest=logits))).texts["golden"]
+    assert ("b 0.75" in shown, "a 900" in shown, "%" in shown) == (True, True, False)
 
 
 def test_a_model_that_is_code_is_not_looked_into():
@@ -140,7 +164,7 @@ def test_a_picture_that_cant_be_drawn_costs_no_run():
     subject = pages.subject(None, {"class": ("a", "b")})
     broken = dataclasses.replace(subject.record, metrics={"history": {"loss": [1.0], "val_loss": [1.0]}})
     page = pages.Page(html_of(dataclasses.replace(subject, record=broken)))
-    assert sections(page) == pages.SECTIONS
+    assert sections(page) == all_but("filters", "layers", "reasons", "proof")
     assert "could not be drawn: KeyError: 'best_epoch'" in page.texts["learning"]
 
 
@@ -203,7 +227,10 @@ def test_parameters_are_told_in_three_digits(count, words):
 
 def test_two_curves_are_drawn_where_calibration_was_recorded():
     subject = pages.subject(None, {"class": ("a", "b")})
-    bins = [{"count": 20, "confidence": 0.95, "accuracy": 0.7}, {"count": 40, "confidence": 0.6, "accuracy": 0.6}]
+    bins = [
+        {"lower": 14 / 15, "upper": 1.0, "count": 20, "confidence": 0.95, "accuracy": 0.7},
+        {"lower": 8 / 15, "upper": 9 / 15, "count": 40, "confidence": 0.6, "accuracy": 0.6},
+    ]
     record = dataclasses.replace(
         subject.record, metrics={"heads": {"class": {"calibration": {"temperature": 0.7, "before": {"bins": bins}}}}}
     )
@@ -267,4 +294,5 @@ def test_a_version_whose_model_cant_be_loaded_has_a_report_without_it(published,
     assert "Grad-CAM" in with_model.texts["reasons"]
     (folder / "report" / "model.keras").write_bytes(b"not a model")
     without = pages.Page(make_report(store.open_bundle(folder), tmp_path / "b", "other").read_text())
-    assert "can't be loaded" in without.texts["reasons"]
+    assert "can't be loaded" in without.texts["architecture"]
+    assert sections(without) == ["summary", "architecture", "golden", "speed"]

@@ -64,10 +64,10 @@ def siamese():
     return keras.Model({"left": left, "right": right}, {"same_probabilities": answer}, name="siamese")
 
 
-def shared_layers():
+def shared_layers(side=8):
     """Two pictures through the same two layers, which belong to no inner model."""
     convolution, pool = layers.Conv2D(4, 3, name="seen_twice"), layers.GlobalAveragePooling2D()
-    left, right = keras.Input((8, 8, 1), name="left"), keras.Input((8, 8, 1), name="right")
+    left, right = (keras.Input((side, side, 1), name=name) for name in ("left", "right"))
     both = layers.Concatenate()([pool(convolution(left)), pool(convolution(right))])
     return keras.Model([left, right], layers.Dense(2)(both), name="shared")
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.calibrate import reliability
 from training.visualize import style, tiles
 from training.visualize.confusion import confusion_matrix
 from training.visualize.curves import learning_curve
 from training.visualize.embedding import embedding, principal_components
-from training.visualize.reliability import BINS, reliability, reliability_diagram
+from training.visualize.reliability import reliability_diagram
 from training.visualize.sheet import Card, sheet
 
 NAMES = ("one", "two", "three")
@@ -69,26 +70,6 @@ def test_long_names_leave_room_for_the_chart():
     )
     assert "x" * 30 not in long
     assert "class a" in short
-
-
-def test_the_bins_of_reliability_add_up():
-    random = np.random.default_rng(0)
-    scores, right = random.uniform(0, 1, 1000).astype(np.float32), random.uniform(0, 1, 1000) < 0.7
-    found = reliability(scores, right)
-    assert found.counts.sum() == 1000
-    assert len(found.counts) == BINS
-    assert (found.counts * found.accuracy).sum() == pytest.approx(right.sum())
-    assert (found.counts * found.confidence).sum() == pytest.approx(scores.sum(), rel=1e-6)
-    edges = np.arange(BINS + 1) / BINS
-    seen = found.counts > 0
-    assert ((found.confidence > edges[:-1]) & (found.confidence <= edges[1:] + 1e-7))[seen].all()
-
-
-def test_the_calibration_error_is_the_mean_gap():
-    """Of four answers given with 0.9 three are right, of one with 0.5 none: (4 * 0.15 + 1 * 0.5) / 5."""
-    found = reliability(np.array([0.9] * 4 + [0.5]), np.array([True, True, True, False, False]))
-    assert found.expected_error == pytest.approx(0.22)
-    assert reliability(np.array([1.0, 1.0]), np.array([True, True])).expected_error == 0
 
 
 def test_one_or_two_reliability_curves_are_drawn():
