@@ -160,6 +160,13 @@ def resolve(path: Path) -> Path:
 
     Raises BundleNotFound, whose sentence says what is there instead.
     """
+    try:
+        return _resolved(path)
+    except OSError as error:
+        raise BundleNotFound(path, f"it can't be read: {error.strerror}") from error
+
+
+def _resolved(path: Path) -> Path:
     if _is_published(path):
         return path
     if published := versions(path):

@@ -48,11 +48,13 @@ def threshold(probabilities: NDArray[np.floating], labels: NDArray[np.int64], pr
     return _at(int(nearest), ranked, precisions, reached=False)
 
 
-def answered(probabilities: NDArray[np.floating], labels: NDArray[np.int64], score: float) -> tuple[float, float]:
-    """Precision and coverage of a threshold on other pictures; precision 1 where none is answered."""
+def answered(
+    probabilities: NDArray[np.floating], labels: NDArray[np.int64], score: float
+) -> tuple[float | None, float]:
+    """Precision and coverage of a threshold on other pictures; precision None where none is answered."""
     taken = ~abstained(probabilities.max(axis=1), score)
     right = probabilities.argmax(axis=1) == labels
-    return (float(right[taken].mean()) if taken.any() else 1.0), float(taken.mean())
+    return (float(right[taken].mean()) if taken.any() else None), float(taken.mean())
 
 
 def _at(place: int, ranked: NDArray[np.floating], precisions: NDArray[np.float64], *, reached: bool) -> Threshold:

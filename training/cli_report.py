@@ -27,15 +27,20 @@ def report(
         folder = out or Path(f"{bundle.name}-{bundle.version}-report")
         _refuse_inside(folder, bundle)
         start_tensorflow()
-
-        from training.report.make import make_report
-
-        page = make_report(bundle, folder, bundle.name)
-    except (BundleError, OSError) as error:
-        sentence = f"{folder} can't be written: {error.strerror}" if isinstance(error, OSError) else str(error)
-        typer.echo(f"convoy report: {sentence}", err=True)
+        page = _make(bundle, folder)
+    except BundleError as error:
+        typer.echo(f"convoy report: {error}", err=True)
         raise typer.Exit(2) from error
     typer.echo(f"wrote {page}")
+
+
+def _make(bundle: store.Bundle, folder: Path) -> Path:
+    from training.report.make import make_report
+
+    try:
+        return make_report(bundle, folder, bundle.name)
+    except OSError as error:
+        raise BundleError(f"{folder} can't be written: {error.strerror}") from error
 
 
 def _refuse_inside(folder: Path, bundle: store.Bundle) -> None:

@@ -31,7 +31,8 @@ class Confidence:
 
     `temperature` is None where none was fitted, or none could be folded into the model. `before` and `after` are of the
     test split, without and with it. `threshold` was found on the validation split, None where none was asked for or the
-    precision can't be reached; `test_precision` and `test_coverage` are what it gives on the test split.
+    precision can't be reached; `test_precision` and `test_coverage` are what it gives on the test split, the
+    precision None where not one example of that is answered.
     """
 
     temperature: float | None

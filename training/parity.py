@@ -8,11 +8,12 @@ compared. A file over the tolerance is never published. Called by `training.publ
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 BATCH_SIZES = (1, 3, 64)
 EXAMPLES = 192  # so that a batch of each size is full, several times
-_TIMEOUT_SECONDS = 300
+# A format may take this many times what the original took for the same pictures: it runs them at three batch sizes, one
+# by one too, beside the other format and on the same cores. And so long at least, most of which is imports.
+_TIMES_ORIGINAL = 60
+_LEAST_SECONDS = 300
 _LAST_LINES = 3
+_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,8 @@ class Parity:
     """How one output of one format at one batch size differs from Keras: over all numbers, and in the class that wins.
 
     The differences are absolute, those of an explanation shares of its largest value, because it has no scale of its
-    own. `agreement` is the share of examples, of an explanation the share of places, with the same best class.
+    own. `agreement` is the share of examples, of an explanation the share of places, with the same best class; of an
+    output of one score that of the examples where it is on the same side of one half.
     """
 
     format: str
@@ -70,8 +76,11 @@ def prove(
     asked = {name: np.asarray(pixels[rows]) for name, pixels in inputs.items()}
     from training.asking import predict  # Keras, without which the proof of a foreign ONNX file starts at once
 
+    began = time.perf_counter()
     explanations = {} if explaining is None else predict(explaining, asked)
-    return compare(folder, asked, predict(model, asked), formats, explanations=explanations)
+    expected = predict(model, asked)
+    seconds = (time.perf_counter() - began) / EXAMPLES
+    return compare(folder, asked, expected, formats, explanations=explanations, original_seconds=seconds)
 
 
 def compare(
@@ -82,11 +91,16 @@ def compare(
     *,
     tolerance: float = TOLERANCE,
     explanations: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
+    original_seconds: float = 0.0,
 ) -> tuple[Parity, ...]:
-    """The same for answers that are known: `expected` and `explanations` hold an array [n, ...] by output name."""
+    """The same for answers that are known: `expected` and `explanations` hold an array [n, ...] by output name.
+
+    `original_seconds` is what the original took for each of the pictures: a large model gets the time that it needs.
+    """
     formats = replay.formats_in(folder) if formats is None else formats
     with tempfile.TemporaryDirectory() as work:
-        replies = _replay(folder, inputs, formats, Path(work), explain=bool(explanations))
+        limit = max(_LEAST_SECONDS, _TIMES_ORIGINAL * original_seconds * len(next(iter(inputs.values()))))
+        replies = _replay(folder, inputs, formats, Path(work), limit, explain=bool(explanations))
         results = tuple(
             _compare(name, output, size, replies[name], answers, relative=output in explanations)
             for name in formats
@@ -98,16 +112,23 @@ def compare(
 
 
 def _replay(
-    folder: Path, inputs: Mapping[str, NDArray[np.uint8]], formats: Sequence[str], work: Path, *, explain: bool
+    folder: Path,
+    inputs: Mapping[str, NDArray[np.uint8]],
+    formats: Sequence[str],
+    work: Path,
+    limit: float,
+    *,
+    explain: bool,
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """What each format answers, from processes that run side by side: most of their time is imports."""
+    """What each format answers within `limit` seconds, from processes that run side by side."""
     request = work / "request.npz"
+    named = {replay.input_key(name): pixels for name, pixels in inputs.items()}
     replay.write_arrays(
-        request, {**inputs, replay.BATCH_SIZES: np.array(BATCH_SIZES), replay.EXPLAIN: np.array(explain)}
+        request, {**named, replay.BATCH_SIZES: np.array(BATCH_SIZES), replay.EXPLAIN: np.array(explain)}
     )
     processes = {name: _start(name, folder, request, work / f"{name}.npz") for name in formats}
     try:
-        return {name: _finish(name, process, work / f"{name}.npz") for name, process in processes.items()}
+        return {name: _finish(name, process, work / f"{name}.npz", limit) for name, process in processes.items()}
     finally:
         for process in processes.values():
             process.kill()
@@ -120,11 +141,11 @@ def _start(name: str, folder: Path, request: Path, reply: Path) -> "subprocess.P
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def _finish(name: str, process: "subprocess.Popen[str]", reply: Path) -> dict[str, NDArray[np.float32]]:
+def _finish(name: str, process: "subprocess.Popen[str]", reply: Path, limit: float) -> dict[str, NDArray[np.float32]]:
     try:
-        output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
+        output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired as error:
-        raise ExportUnfaithful(f"the exported {name} did not answer within {_TIMEOUT_SECONDS} s") from error
+        raise ExportUnfaithful(f"the exported {name} did not answer within {limit:,.0f} s") from error
     if process.returncode:
         reason = " / ".join(output.strip().splitlines()[-_LAST_LINES:])
         raise ExportUnfaithful(f"the exported {name} does not run in a process of its own: {reason}")
@@ -156,8 +177,13 @@ def _compare(
         examples=len(expected),
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
-        agreement=float((found.argmax(axis=-1) == expected.argmax(axis=-1)).mean()),
+        agreement=float((_classes(found) == _classes(expected)).mean()),
     )
+
+
+def _classes(scores: NDArray[np.float32]) -> NDArray[Any]:
+    """The best class of each row of scores; of a single score, whether it speaks for its class."""
+    return scores[..., 0] >= _HALF if scores.shape[-1] == 1 else scores.argmax(axis=-1)
 
 
 def _refuse_differences(results: tuple[Parity, ...], tolerance: float) -> None:

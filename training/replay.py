@@ -16,9 +16,10 @@ import numpy as np
 Arrays = dict[str, np.ndarray[Any, Any]]
 Run = Callable[[Arrays], Arrays]
 
-# What the request says beside the inputs.
+# What the request says beside the inputs, whose own names stand behind `input/`.
 BATCH_SIZES = "batch_sizes"
 EXPLAIN = "explain"
+_INPUT = "input/"
 # What each format is within a version's folder; the SavedModel is the folder itself, as TensorFlow Serving expects it.
 PATHS = {"onnx": "model.onnx", "saved_model": "."}
 # What gives the explanations beside each format, where there are any.
@@ -90,6 +91,11 @@ def write_arrays(file: str | Path, arrays: Arrays) -> None:
     np.savez(file, allow_pickle=False, **arrays)
 
 
+def input_key(name: str) -> str:
+    """The name of an input's array in the request: models may call an input what they like."""
+    return f"{_INPUT}{name}"
+
+
 def reply_key(output: str, batch_size: int) -> str:
     """The name of an output's array in the reply."""
     return f"{batch_size}/{output}"
@@ -97,10 +103,11 @@ def reply_key(output: str, batch_size: int) -> str:
 
 def main(export_format: str, folder: str, request: str, reply: str) -> None:
     with np.load(request) as arrays:
-        inputs = dict(arrays)
-    batch_sizes = [int(size) for size in inputs.pop(BATCH_SIZES)]
+        asked = dict(arrays)
+    inputs = {key.removeprefix(_INPUT): array for key, array in asked.items() if key.startswith(_INPUT)}
+    batch_sizes = [int(size) for size in asked[BATCH_SIZES]]
     opened = [open_format(export_format, Path(folder))]
-    if inputs.pop(EXPLAIN).any():
+    if asked[EXPLAIN].any():
         opened.append(open_explanations(export_format, Path(folder)))
     outputs = {
         reply_key(name, size): array

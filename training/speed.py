@@ -1,7 +1,7 @@
 """How fast each exported variant is on this machine, without a server around it.
 
 The figures belong to the machine that measured them and say so. They compare variants with each other; what a server
-does with several callers is the benchmarks' business. Called by `training.report.record`.
+does with several callers is the benchmarks' business. Called by `training.report.collect`.
 """
 
 import os

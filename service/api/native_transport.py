@@ -132,7 +132,8 @@ class NativeTransport:
             return
         try:
             request, reply.id = self._repeats.parse(payload, seconds_left)
-            reply.call = self._data_plane.begin(request, reply)
+            call = self._data_plane.begin(request, reply)
+            reply.call = None if reply.done() else call
         except DecodeError:
             reply.failed(RequestInvalid("the call's bytes are not a ClassifyRequest"))
         except Exception as error:

@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, cast
 
 from bundle.manifest import Signature
@@ -212,7 +213,7 @@ class Batcher:
             timeout=self._timeout,
             renewal=renewal,
             metrics=self._metrics,
-            finished=self._finish,
+            finished=partial(self._finish, self.estimate),
             changed=self._instances_changed,
         )
 
@@ -234,12 +235,14 @@ class Batcher:
                 return
             self._instances.start(batch)
 
-    def _finish(self, began: float, pieces: Sequence[Piece]) -> None:
-        """Gives the instance its next batch first, then answers this one."""
+    def _finish(self, estimate: Estimate, began: float, pieces: Sequence[Piece]) -> None:
+        """Gives the instance its next batch first, then answers this one; `estimate` is that of its instances."""
         self._dispatch()
         rows = 0
         for piece in pieces:
             rows += self._answer(began, piece)
+            if piece.error is None:
+                estimate.observe(sum(part.count for part in piece.slices), piece.seconds)
         self._metrics.batch_size.observe(rows)
         self.throughput.observe(rows, time.monotonic(), busy=not self._instances.idle)
 
@@ -260,8 +263,6 @@ class Batcher:
                 except Exception as error:  # whatever it is, the batch's other entries are answered
                     entry.fail(RuntimeFailed(f"the runtime's outputs differ from batch to batch: {error}"))
             first += part.count
-        if piece.error is None:
-            self.estimate.observe(first, piece.seconds)
         return first
 
     def _instances_changed(self) -> None:

@@ -9,41 +9,22 @@ loop; owned by the data plane.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 
 from bundle.manifest import Preprocessing
 from bundle.preprocessing import Limits
 from service.batching.instance import tell
 from service.inference.decoding import Part, decode_part, encoded_bytes
+from service.inference.lines import Inputs, Job, Lines
 from service.inference.pace import Pace
-from service.inference.values import Images
-from service.runtimes.base import Array
 
 # Encoded bytes that are worth a thread of their own.
 WORTH_BYTES = 16 << 10
 
-Inputs = Mapping[str, Images | Array]
 Check = Callable[[], None]
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A part to decode: these numbers of a call's pictures, of `size` encoded bytes."""
-
-    inputs: Inputs
-    specs: Mapping[str, Preprocessing]
-    numbers: range
-    size: int
-    check: Check
-    came: float
-    future: asyncio.Future[Part]
-
-
-Done = tuple[_Job, Part | Exception]
+Done = tuple[Job, Part | Exception]
 
 
 def _nothing() -> None:
@@ -60,7 +41,7 @@ class Decoders:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="convoy-decode")
         # Twice as many groups as threads: each finds its next one there, without waiting for the event loop.
         self._places = 2 * threads
-        self._lines: dict[object, deque[_Job]] = {}  # in the order of their turns
+        self._lines = Lines()
         self._bytes_handed_out = 0
         self._handing_out = False
 
@@ -78,8 +59,9 @@ class Decoders:
         """
         loop = asyncio.get_running_loop()
         size = encoded_bytes(inputs, numbers)
-        job = _Job(inputs, specs, numbers, size, check, time.monotonic(), loop.create_future())
-        self._lines.setdefault(line, deque()).append(job)
+        job = Job(inputs, specs, numbers, size, check, time.monotonic(), loop.create_future())
+        self._lines.join(line, job)
+        job.future.add_done_callback(partial(self._left, job))
         if self._places and not self._handing_out:
             self._handing_out = True
             loop.call_soon(self._hand_out)  # not before the whole burst is here
@@ -88,14 +70,13 @@ class Decoders:
     def seconds(self, line: object, size: int, parts: int) -> float:
         """The estimated seconds until `size` encoded bytes that join the line now, in so many parts, are decoded.
 
-        0 where a thread has nothing to do: what can begin at once is what the estimate learns from.
+        Before them come what the threads have in hand and what waits and has its turn before their last, as
+        `Lines.bytes_before` reckons it. 0 where a thread has nothing to do: what can begin at once is what the estimate
+        learns from.
         """
         if not self._lines and self._places > self._threads:
             return 0.0
-        turns = len(self._lines.get(line, ())) + parts
-        ahead = self._bytes_handed_out
-        for jobs in self._lines.values():
-            ahead += sum(job.size for job in islice(jobs, turns) if not job.future.done())
+        ahead = self._bytes_handed_out + self._lines.bytes_before(line, parts)
         return self.pace.seconds(ahead) / self._threads + self.pace.seconds(size) / min(parts, self._threads)
 
     def close(self) -> None:
@@ -109,23 +90,24 @@ class Decoders:
             self._places -= 1
             self._pool.submit(self._work, group)
 
-    def _group(self) -> list[_Job]:
+    def _group(self) -> list[Job]:
         """Parts whose turn it is, as many as are worth a thread."""
-        group: list[_Job] = []
+        group: list[Job] = []
         size = 0
         while self._lines and size < WORTH_BYTES:
-            line = next(iter(self._lines))
-            jobs = self._lines.pop(line)
-            job = jobs.popleft()
-            if jobs:
-                self._lines[line] = jobs  # behind the others
+            job = self._lines.take()
             if self._worth(job):
                 group.append(job)
                 size += job.size
         self._bytes_handed_out += size
         return group
 
-    def _worth(self, job: _Job) -> bool:
+    def _left(self, job: Job, _future: asyncio.Future[Part]) -> None:
+        """The job is done; where it still waits, that is because its caller left."""
+        if job.waits:
+            self._lines.leave(job)
+
+    def _worth(self, job: Job) -> bool:
         """Whether somebody waits for it whom decoding can still help; else he is told."""
         if job.future.done():
             return False
@@ -135,13 +117,13 @@ class Decoders:
             job.future.set_exception(error)
         return not job.future.done()
 
-    def _work(self, group: Sequence[_Job]) -> None:
+    def _work(self, group: Sequence[Job]) -> None:
         """In a thread: nothing but the pictures is touched here."""
         began = time.monotonic()
         done = [(job, self._decode(job)) for job in group]
         tell(group[0].future.get_loop(), self._finish, done, time.monotonic() - began)
 
-    def _decode(self, job: _Job) -> Part | Exception:
+    def _decode(self, job: Job) -> Part | Exception:
         try:
             return decode_part(job.inputs, job.specs, job.numbers, self._limits)
         except Exception as error:

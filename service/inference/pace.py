@@ -2,13 +2,15 @@
 
 Seconds a byte, because a thumbnail and a photo differ by a hundred times in time and much less by this. These are
 seconds by the clock, so other work on the same cores is in them, and the latest groups count most. The invariant: 0
-while too little was decoded to say anything. Belongs to the event loop; fed and asked by the decoders.
+while too little was decoded to say anything, and then no single group moves it by more than `MOST` times: a small file
+may be a huge picture, and a large one be no picture at all. Belongs to the event loop; fed and asked by the decoders.
 """
 
 from typing import Final
 
 KEPT: Final = 0.9  # of what was known, with each new group
 ENOUGH: Final = 8  # groups; the first ones are slower than those to come
+MOST: Final = 4.0  # times what is known, or a part of it: what one group may say
 
 
 class Pace:
@@ -21,6 +23,8 @@ class Pace:
 
     def observe(self, size: int, seconds: float) -> None:
         """Learns from one group of pictures, of `size` encoded bytes."""
+        if known := self.seconds(size):
+            seconds = min(max(seconds, known / MOST), known * MOST)
         self._seconds = KEPT * self._seconds + seconds
         self._bytes = KEPT * self._bytes + size
         self._groups += 1

@@ -4,10 +4,14 @@ import socket
 import tempfile
 
 import pytest
-from servers import LOCALHOST, serving, settings
+from servers import LOCALHOST, leased, refused, serving, settings
 
+from protos.classifier.v1 import classifier_pb2 as pb
+from protos.classifier.v1 import classifier_pb2_grpc
 from service import doors
+from service.api import native_transport
 from service.errors import SettingsError
+from service.models.version import ModelQuery
 from service.server import Server
 
 
@@ -39,3 +43,23 @@ async def test_where_there_are_no_abstract_addresses_the_folder_goes_with_the_se
     async with serving(repository, transport="native"):
         assert len(list(temporary.iterdir())) == 1
     assert list(temporary.iterdir()) == []
+
+
+async def test_a_reply_that_ended_while_its_call_began_does_not_hold_it(repository, monkeypatch):
+    """Or each would wait for the collector with the other, and the version with them."""
+    replies = []
+
+    class Kept(native_transport._Reply):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            replies.append(self)
+
+    monkeypatch.setattr(native_transport, "_Reply", Kept)
+    pixels = pb.Tensor(dtype="uint8", shape=[1, 8, 8, 3], data=bytes(192))
+    async with serving(repository, transport="native") as (server, channel):
+        with leased(server.models, ModelQuery("tiny")) as servable:
+            servable.batcher._refuse("it is gone")
+        request = pb.ClassifyRequest(model=pb.ModelSpec(name="tiny"), inputs=[pb.Input(tensor=pixels)])
+        code, _ = await refused(classifier_pb2_grpc.ClassifierStub(channel).Classify(request))
+    assert code == "UNAVAILABLE"
+    assert [(reply.done(), reply.call) for reply in replies] == [(True, None)]

@@ -12,6 +12,7 @@ from fake_runtime import SIGNATURE, FakeRuntime, echo
 
 from bundle.manifest import Signature, TensorSpec
 from service.batching.batcher import Batcher
+from service.batching.estimate import ENOUGH
 from service.errors import DeadlinePassed, ModelNotReady, RuntimeFailed
 from service.runtimes.base import Arrays
 from service.telemetry.metrics import Metrics
@@ -312,6 +313,22 @@ async def test_a_swap_gives_new_rows_to_the_new_runtimes_and_answers_what_the_ol
         assert answers(await batcher.run(rows(4, 5))) == [4, 5]
     assert new.batches[2:] == [[4], [5]]
     assert new.closed
+
+
+async def test_after_a_swap_the_last_batch_of_the_old_runtimes_teaches_nothing_about_the_new():
+    old, new = FakeRuntime(held=True), FakeRuntime()
+    async with batching(old) as batcher:
+        [last] = await queued(batcher, rows(1))
+        await begun(old)
+        swapping = asyncio.ensure_future(batcher.swap([new], 4))
+        await asyncio.sleep(0)
+        old.release()
+        await asyncio.gather(swapping, last)
+        for _ in range(ENOUGH - 1):
+            await batcher.run(rows(2))
+        assert not batcher.estimate.known
+        await batcher.run(rows(3))
+        assert batcher.estimate.known
 
 
 async def test_a_swap_after_the_stop_closes_the_runtimes_that_came_too_late():

@@ -22,15 +22,34 @@ def test_large_groups_count_for_more_than_small_ones():
     assert pace.seconds(1_000_000) == pytest.approx(1.0, rel=0.02)
 
 
-def test_it_follows_the_groups_and_one_outlier_is_soon_forgotten():
+def learnt(size: int, seconds: float) -> Pace:
     pace = Pace()
     for _ in range(50):
-        pace.observe(100, 1.0)
-    pace.observe(100, 100.0)
-    assert pace.seconds(100) > 10
+        pace.observe(size, seconds)
+    return pace
+
+
+def test_a_small_file_of_a_huge_picture_hardly_moves_it():
+    pace = learnt(20_000, 0.002)
+    pace.observe(20_000, 0.5)
+    assert 0.002 < pace.seconds(20_000) < 0.003
+    for _ in range(30):
+        pace.observe(20_000, 0.002)
+    assert pace.seconds(20_000) == pytest.approx(0.002, rel=0.02)
+
+
+def test_a_large_file_that_is_no_picture_hardly_moves_it():
+    pace = learnt(20_000, 0.002)
+    pace.observe(20_000_000, 0.00001)
+    assert 0.0005 <= pace.seconds(20_000) < 0.002
+
+
+@pytest.mark.parametrize("now", [0.02, 20.0])
+def test_it_follows_when_everything_is_slower_or_faster(now):
+    pace = learnt(100, 1.0)
     for _ in range(100):
-        pace.observe(100, 1.0)
-    assert pace.seconds(100) == pytest.approx(1.0, abs=0.01)
+        pace.observe(100, now)
+    assert pace.seconds(100) == pytest.approx(now, rel=0.02)
 
 
 def test_groups_without_a_byte_do_no_harm():

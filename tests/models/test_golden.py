@@ -77,6 +77,14 @@ def test_a_batch_size_above_the_samples_is_really_run(bundle):
     assert [len(batch) for batch in runtime.batches] == [1] * SAMPLES + [16]
 
 
+def test_very_many_samples_are_not_run_all_at_once(tmp_path):
+    bundle = make_bundle(tmp_path, golden=70)
+    runtime = Bent(bundle)
+    report = check(runtime, bundle, bundle.variant("fp32"), Limits())
+    assert (report.samples, report.passed) == (70, True)
+    assert [len(batch) for batch in runtime.batches if len(batch) > 3] == [64, 64]
+
+
 def test_one_sample_is_enough_to_fill_every_batch(tmp_path):
     assert prove(make_bundle(tmp_path, golden=1)).samples == 1
 

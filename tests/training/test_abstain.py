@@ -60,4 +60,4 @@ def test_no_other_threshold_answers_more(precision):
 def test_on_other_pictures_precision_and_coverage_are_counted():
     probabilities, labels = answers([0.9, 0.8, 0.7, 0.6], [1, 0, 1, 1])
     assert answered(probabilities, labels, 0.75) == (0.5, 0.5)
-    assert answered(probabilities, labels, 0.95) == (1.0, 0.0)
+    assert answered(probabilities, labels, 0.95) == (None, 0.0)

@@ -1,11 +1,13 @@
 """A file that lies must not get past the proof. The processes are real; the lies are made by changing the ONNX file."""
 
+import keras
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from training import architectures, parity
+from training import architectures, parity, replay
+from training.asking import predict
 from training.errors import ExportUnfaithful
 from training.export import export
 
@@ -82,6 +84,33 @@ def test_a_file_that_is_no_model_is_refused(model, folder, inputs):
 
 
 def test_a_process_that_does_not_answer_is_ended(model, folder, inputs, monkeypatch):
-    monkeypatch.setattr(parity, "_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr(parity, "_LEAST_SECONDS", 0)
     with pytest.raises(ExportUnfaithful, match="did not answer within 0 s"):
-        parity.prove(model, folder, inputs, formats=("onnx",))
+        parity.compare(folder, inputs, predict(model, inputs), ("onnx",))
+
+
+def test_a_model_that_is_slow_gets_more_time(model, folder, inputs, monkeypatch):
+    monkeypatch.setattr(parity, "_LEAST_SECONDS", 0)
+    monkeypatch.setattr(parity, "_TIMES_ORIGINAL", 1e5)  # of milliseconds
+    assert parity.prove(model, folder, inputs, formats=("onnx",))
+
+
+def test_an_output_of_one_score_agrees_where_it_is_on_the_same_side_of_one_half(tmp_path, inputs):
+    image = keras.Input(SHAPE, dtype="uint8", name="image")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    single = keras.Model(image, {"score": keras.layers.Dense(1, activation="sigmoid")(flat)})
+    export(single, tmp_path)
+    answers = predict(single, inputs)["score"]
+    answers[:3] = np.where(answers[:3] >= 0.5, 0.4, 0.6)
+    results = parity.compare(tmp_path, inputs, {"score": answers}, ("onnx",), tolerance=1.0)
+    assert {result.agreement for result in results} == {0.7}
+
+
+def test_inputs_may_have_any_name(tmp_path):
+    names = (replay.EXPLAIN, replay.BATCH_SIZES, "file")
+    images = [keras.Input(SHAPE, dtype="uint8", name=name) for name in names]
+    flat = [keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image)) for image in images]
+    named = keras.Model(images, {"scores": keras.layers.Dense(2)(keras.layers.Concatenate()(flat))})
+    export(named, tmp_path)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 10, *SHAPE), np.uint8)
+    assert parity.prove(named, tmp_path, dict(zip(names, pixels, strict=True)), ("onnx",))

@@ -5,6 +5,7 @@ publishes of its own models and this have the same contract and the same proof. 
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ class _Samples:
     pixels: NDArray[np.uint8]
     output: str
     answers: NDArray[np.float32]
+    seconds: float
+    """What the original took for each."""
 
     @property
     def usual_tolerance(self) -> float:
@@ -139,7 +142,9 @@ def _samples(original: Original, contract: Contract, golden: Folder | None) -> _
         chosen = golden.golden()
         pixels = np.stack([pictures.pixels(file, spec) for file in chosen])
         files = pictures.read(chosen)
+    began = time.perf_counter()
     answers = reference.expected(original, contract, pixels)
+    seconds = (time.perf_counter() - began) / len(answers)
     wrong = int((~np.isfinite(answers)).any(axis=1).sum())
     if wrong:
         raise ExportUnfaithful(
@@ -151,14 +156,14 @@ def _samples(original: Original, contract: Contract, golden: Folder | None) -> _
             f"{original.path} answers the same pictures differently each time, so nothing can be proved; a random "
             "layer is active in it, as Keras's model.export leaves it: write it again without that layer"
         )
-    return _Samples(files, pixels, contract.output, answers)
+    return _Samples(files, pixels, contract.output, answers, seconds)
 
 
 def _prove(folder: Path, samples: _Samples, formats: Sequence[str], tolerance: float) -> tuple[Parity, ...]:
     """Every format at every batch size, the largest one filled."""
     rows = np.arange(max(BATCH_SIZES)) % len(samples.pixels)
     asked, expected = {INPUT: samples.pixels[rows]}, {samples.output: samples.answers[rows]}
-    return compare(folder, asked, expected, formats, tolerance=tolerance)
+    return compare(folder, asked, expected, formats, tolerance=tolerance, original_seconds=samples.seconds)
 
 
 def _signature(contract: Contract) -> Signature:

@@ -125,7 +125,8 @@ def _settled(settled: Mapping[str, Any]) -> dict[str, str]:
     if threshold is not None:
         facts["abstains below"] = f"{threshold['score']:.1%}"
         facts["still answered"] = f"{settled['test_coverage']:.1%} of the test examples"
-        facts["right of these"] = f"{settled['test_precision']:.1%}"
+        precision = settled["test_precision"]
+        facts["right of these"] = "none answered" if precision is None else f"{precision:.1%}"
     return facts
 
 

@@ -75,12 +75,14 @@ def write_record(
 def read_record(folder: Path) -> Record:
     """What the version in `folder` holds of a record; an empty one where it holds nothing.
 
-    Raises BundleInvalid where what it holds is damaged.
+    Raises BundleInvalid where what it holds is damaged or can't be read.
     """
     try:
         return _read(folder / FOLDER)
     except (ValueError, LookupError, TypeError, BadZipFile) as error:
         raise BundleInvalid(folder, f"{FOLDER}/ can't be read, as it is no run's record: {error}") from error
+    except OSError as error:
+        raise BundleInvalid(folder, f"{FOLDER}/ can't be read: {error.strerror or error}") from error
 
 
 def _read(report: Path) -> Record:

@@ -1,5 +1,8 @@
 """`convoy report` and `convoy show`: what they write, and each mistake in one sentence with exit code 2."""
 
+import shutil
+import sys
+
 import keras
 import pytest
 import small_models
@@ -48,6 +51,23 @@ def test_a_folder_without_a_version_and_one_that_cant_be_written_are_named(run, 
     (tmp_path / "file").write_text("")
     code, said = run("report", published.path, "--out", tmp_path / "file" / "below")
     assert (code, "can't be written" in said) == (2, True)
+
+
+def test_a_path_that_is_too_long_is_named_for_what_was_to_be_done_with_it(run, published):
+    long = "x" * 300
+    code, said = run("report", long)
+    assert (code, "can't be read: File name too long" in " ".join(said.split())) == (2, True)
+    code, said = run("report", published.path, "--out", long)
+    assert (code, "can't be written: File name too long" in " ".join(said.split())) == (2, True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no file fails when it is read")
+def test_a_record_that_cant_be_read_is_not_told_as_one_that_cant_be_written(run, published, tmp_path):
+    copied = shutil.copytree(published.path, tmp_path / "shapes" / "1")
+    (copied / "report" / "metrics.json").unlink()
+    (copied / "report" / "metrics.json").symlink_to("/proc/self/mem")
+    code, said = run("report", copied)
+    assert (code, "report/ can't be read: Input/output error" in " ".join(said.split())) == (2, True)
 
 
 @pytest.mark.parametrize("kind", ["feature-maps", "grad-cam", "saliency", "filters"])

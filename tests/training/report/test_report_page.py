@@ -252,8 +252,20 @@ def test_what_was_settled_for_the_scores_is_told():
     }
     record = dataclasses.replace(subject.record, metrics={"heads": {"class": {"calibration": fitted}}})
     words = pages.Page(html_of(dataclasses.replace(subject, record=record))).texts["confidence"]
+    assert "none answered" not in words
     for said in ("1.25", "0.050, 0.250 before", "0.700, 0.900 before", "80.0%", "75.0% of the test", "99.0%"):
         assert said in words
+
+
+def test_where_no_test_example_is_answered_that_is_said():
+    subject = pages.subject(None, {"class": ("a", "b")})
+    score = {"ece": 0.05, "nll": 0.7}
+    settled = {"temperature": None, "before": score, "after": score, "threshold": {"score": 0.99}}
+    settled |= {"test_precision": None, "test_coverage": 0.0}
+    record = dataclasses.replace(subject.record, metrics={"heads": {"class": {"calibration": settled}}})
+    words = pages.Page(html_of(dataclasses.replace(subject, record=record))).texts["confidence"]
+    assert "0.0% of the test examples" in words
+    assert "none answered" in words
 
 
 def test_a_wrong_answer_is_explained_as_one():
