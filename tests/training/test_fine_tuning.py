@@ -115,12 +115,13 @@ def states(ended, few):
 def changed(before, after, model):
     """The layers of the model whose weights are not the same; the model's variables are the first of a state's."""
     each = zip(model.variables, before, after, strict=False)
-    return {variable.path.split("/")[-2] for variable, one, other in each if (one != other).any()}
+    names = {variable.path.split("/")[-2] for variable, one, other in each if (one != other).any()}
+    return {name for name in names if not name.startswith("seed_generator")}  # dropout's, numbered within the process
 
 
 def test_first_the_head_alone_is_trained_then_the_last_layers_too(whole, states):
-    assert changed(states[1], states[2], whole.model) - {"seed_generator"} == {"probabilities"}
-    assert changed(states[2], states[3], whole.model) - {"seed_generator"} == {"probabilities", "late"}
+    assert changed(states[1], states[2], whole.model) == {"probabilities"}
+    assert changed(states[2], states[3], whole.model) == {"probabilities", "late"}
 
 
 def test_the_backbone_has_its_weights_and_batch_normalisation_its_statistics(whole, weights):

@@ -87,5 +87,5 @@ def test_a_file_of_another_kind_is_said(tmp_path, name, content):
 
 
 def test_a_table_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(DatasetUnavailable, match="can't be read: No such file"):
+    with pytest.raises(DatasetUnavailable, match="can't be read as pictures with labels: there is no such"):
         load("files", tmp_path / "table.csv", options=OPTIONS, cache=tmp_path)

@@ -73,7 +73,9 @@ def test_the_last_good_checkpoint_outlives_divergence(tmp_path, dataset, monkeyp
     """Rates that are usual for an epoch and then lose the loss: what was saved before holds finite numbers only."""
     config = shapes.config(epochs=3, limit=320)
     calm = learning_rates(config, 10)
-    monkeypatch.setattr("training.train.learning_rates", lambda _, steps: np.append(calm, np.full(steps - 10, 1e30)))
+    monkeypatch.setattr(
+        "training.train.learning_rates", lambda _, steps, *__: np.append(calm, np.full(steps - 10, 1e30))
+    )
     with open_run(tmp_path, config, None) as run, pytest.raises(TrainingDiverged) as caught:
         train(config, dataset, Logging(run=run, checkpoint_seconds=0))
     assert "in epoch 2 of 3" in str(caught.value)

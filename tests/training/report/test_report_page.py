@@ -241,7 +241,7 @@ def test_two_curves_are_drawn_where_calibration_was_recorded():
 
 def test_what_was_settled_for_the_scores_is_told():
     subject = pages.subject(None, {"class": ("a", "b")})
-    bins = [{"count": 60, "confidence": 0.95, "accuracy": 0.7}]
+    bins = [{"lower": 14 / 15, "upper": 1.0, "count": 60, "confidence": 0.95, "accuracy": 0.7}]
     fitted = {
         "temperature": 1.25,
         "before": {"ece": 0.25, "nll": 0.9, "bins": bins},
