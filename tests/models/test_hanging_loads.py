@@ -139,5 +139,5 @@ async def test_a_repository_that_hangs_is_said_and_holds_up_no_end(tmp_path, mou
     with pytest.raises(SettingsError, match=r"^--repository .* can't be read: reading it took over 0\.05 s"):
         await looking.scan()
     await looking.close()
-    [left] = [each for each in threading.enumerate() if each.name == "convoy-load"]
+    [left] = looking._threads._busy
     assert left.daemon
