@@ -59,7 +59,7 @@ class Stage:
 
 # Of which the network's part is used.
 CONFIG = replace(preset("files"), architecture="transfer", backbone="MobileNetV2", weights="none", dropout=0.1)
-STAGES = (Stage(96, 2000, 6, 3e-3), Stage(SIDE, 1000, 1, 7.5e-4))
+STAGES = (Stage(96, 2000, 6, 3e-3), Stage(SIDE, 2000, 2, 1e-3))
 
 
 def make(clothing: Dataset, repository: Path, photos: Path, work: Path) -> Bundle:

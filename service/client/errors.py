@@ -141,7 +141,9 @@ _MEANING: dict[grpc.StatusCode, tuple[type[CallFailed], str]] = {
     _Code.CANCELLED: (CallCancelled, "the call was cancelled, as it is when its client is closed ({details})"),
 }
 _OTHERWISE = (ServerFailed, "failed with {code}: {details}; see the server's log")
-# gRPC has one code for a full queue and for a message over a limit; the latter only shows in its own words.
+# gRPC has one code for a full queue and for a message over a limit; the latter only shows in gRPC's words, or in
+# those of the native transport.
+_LARGER = ("larger than max", "(--max-message-mb)")
 _TOO_LARGE = (MessageTooLarge, "{details}; send fewer or smaller pictures a call, or raise the server's message limit")
 # UNAVAILABLE is the server's own word, or gRPC's where it did not reach one, which only shows in its words: they are
 # long, name addresses and errno, and change with its releases. What each means, the more exact ones first.
@@ -170,7 +172,7 @@ def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
     """The client's error for a failed gRPC call to `server` that was given `timeout` seconds."""
     code, details = error.code(), (error.details() or "no details").rstrip(".;")
     kind, sentence = _MEANING.get(code, _OTHERWISE)
-    if code is _Code.RESOURCE_EXHAUSTED and "larger than max" in details:
+    if code is _Code.RESOURCE_EXHAUSTED and any(words in details for words in _LARGER):
         kind, sentence = _TOO_LARGE
     if code is _Code.UNAVAILABLE and (why := unreached(details)):
         return kind(server, why)

@@ -1,20 +1,24 @@
 """Threads for the work of loading, which may hang for ever and must not disturb those who are served meanwhile.
 
-Every piece of work has a daemon thread of its own: one that does not come back can't be killed, so it is left behind
-after its time, and holds up neither other loads nor the process's end. Quiet work runs below everything else of the
-process where the system can say so of a thread (Linux). The invariant: nothing that starts threads of its own runs
-quietly, because they would inherit the priority for ever and an ordinary user may not raise it again: runtimes are
-opened as usual. Owned by `service.models.loader`; belongs to the event loop.
+Work runs in daemon threads: one that does not come back can't be killed, so it is left behind after its time, and holds
+up neither other loads nor the process's end. Those that do come back are used again, because the system's allocator
+gives every new thread another part of its memory, and swap by swap little of it could be given back. Quiet work runs
+below everything else of the process where the system can say so of a thread (Linux). The invariant: nothing that starts
+threads of its own runs quietly, because they would inherit the priority for ever and an ordinary user may not raise it
+again: runtimes are opened as usual. Owned by `service.models.loader`; belongs to the event loop.
 """
 
 import asyncio
 import logging
 import os
+import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeVar
 
 from service.batching.instance import tell
@@ -34,7 +38,8 @@ class Threads:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._running: set[threading.Thread] = set()
+        self._idle: dict[bool, deque[_Thread]] = {True: deque(), False: deque()}
+        self._busy: set[_Thread] = set()
 
     async def run(
         self,
@@ -49,11 +54,10 @@ class Threads:
         Where nobody waits any more, since its time was over or its caller cancelled, `drop` gets what it still gives.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        thread = threading.Thread(
-            target=self._work, args=(future, work, drop, quietly), name="convoy-load", daemon=True
-        )
-        self._running.add(thread)
-        thread.start()
+        idle = self._idle[quietly]
+        thread = idle.pop() if idle else _Thread(self._done, quiet=quietly)
+        self._busy.add(thread)
+        thread.inbox.put(partial(_run, future, work, drop))
         try:
             async with asyncio.timeout(self._seconds) as limit:
                 return await future
@@ -67,27 +71,57 @@ class Threads:
             raise
 
     def join(self) -> None:
-        """Waits for the work in hand, for `LAST_SECONDS` or its own time at most, and says what does not end."""
+        """Ends the threads: waits for the work in hand, for `LAST_SECONDS` or its own time at most, and says what does
+        not end.
+        """
         latest = time.monotonic() + min(LAST_SECONDS, self._seconds)
-        for thread in list(self._running):
+        threads = [*self._busy, *self._idle[True], *self._idle[False]]
+        for thread in threads:
+            thread.inbox.put(None)
+        for thread in threads:
             thread.join(max(0.0, latest - time.monotonic()))
             if thread.is_alive():
                 log.error("a load does not come back, its thread is left behind")
 
-    def _work(
-        self, future: asyncio.Future[T], work: Callable[[], T], drop: Callable[[T], object] | None, quietly: bool
-    ) -> None:
-        try:
-            if quietly:
-                _lower_priority()
-            result = work()
-        except BaseException as error:
-            tell(future.get_loop(), _fail, future, error)
-        else:
-            if not tell(future.get_loop(), _give, future, result, drop) and drop:
-                drop(result)
-        finally:
-            self._running.discard(threading.current_thread())
+    def _done(self, thread: "_Thread") -> None:
+        """In the thread, when it has come back."""
+        self._busy.discard(thread)
+        self._idle[thread.quiet].append(thread)
+
+
+class _Thread(threading.Thread):
+    """Runs what comes into its inbox, until None does; tells `done` after each."""
+
+    def __init__(self, done: "Callable[[_Thread], None]", *, quiet: bool) -> None:
+        super().__init__(name="convoy-load", daemon=True)
+        self.quiet = quiet
+        self.inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._done = done
+        self.start()
+
+    def run(self) -> None:
+        if self.quiet:
+            _lower_priority()
+        while self._next():  # in a frame of its own, so that an idle thread keeps nothing of a model
+            self._done(self)
+
+    def _next(self) -> bool:
+        work = self.inbox.get()
+        if work is None:
+            return False
+        work()
+        return True
+
+
+def _run(future: asyncio.Future[T], work: Callable[[], T], drop: Callable[[T], object] | None) -> None:
+    """In a thread: does the work and tells the loop, if it is still there."""
+    try:
+        result = work()
+    except BaseException as error:
+        tell(future.get_loop(), _fail, future, error)
+    else:
+        if not tell(future.get_loop(), _give, future, result, drop) and drop:
+            drop(result)
 
 
 def _give(future: asyncio.Future[T], result: T, drop: Callable[[T], object] | None) -> None:

@@ -4,7 +4,9 @@ import asyncio
 
 import numpy as np
 import pytest
+from bundles import make_bundle
 from canned import MEBIBYTE, Running, pictures_of
+from servers import LOCALHOST, serving
 
 from convoy import Classification, ClassScore, ImageRejected, MessageTooLarge, ServerFailed, Timing
 from protos.classifier.v1 import classifier_pb2 as pb
@@ -235,6 +237,14 @@ async def test_a_server_with_a_lower_limit_is_an_error_that_says_so(connect, can
         pytest.raises(MessageTooLarge, match="smaller pictures a call"),
     ):
         await connect(server.address).classify(bytes(2 * MEBIBYTE), model="flowers")
+
+
+@pytest.mark.parametrize("transport", ["grpcio", "native"])
+async def test_so_is_that_of_a_real_server_on_either_transport(connect, transport, tmp_path):
+    make_bundle(tmp_path)
+    async with serving(tmp_path, transport=transport, max_message_mb=1) as (server, _):
+        with pytest.raises(MessageTooLarge, match="smaller pictures a call"):
+            await connect(f"{LOCALHOST}:{server.port}").classify(bytes(2 * MEBIBYTE), model="tiny")
 
 
 async def test_pictures_of_the_usual_sizes_pass_the_default_limits(client, canned):

@@ -1,5 +1,6 @@
 """The choice follows the measured table: made-up tables, some of them those of real machines."""
 
+import dataclasses
 import math
 
 import pytest
@@ -45,6 +46,14 @@ def test_batches_that_miss_the_target_are_not_chosen_however_fast():
     table = [row(1000, 8, size=8), row(2000, 16, size=32)]
     assert chosen(*table, target=0.02) == plan(size=8)
     assert chosen(*table, target=0.04) == plan(size=32)
+
+
+def test_what_was_cut_short_by_others_is_no_measurement():
+    cut = dataclasses.replace(row(9000, 0.1, instances=2), cut=True)
+    whole = [row(2000, 0.5), row(5000, 1.6, size=8)]
+    assert choose([cut, *whole], 0.05, CORES).plan == plan(instances=2)
+    assert choose([cut, *whole], 0.05, CORES, disturbed=True).plan == plan(size=8)
+    assert choose([cut], 0.05, CORES, disturbed=True) is None
 
 
 def test_where_none_meets_the_target_it_is_the_lowest_latency_and_that_is_said():

@@ -11,6 +11,7 @@ from bundles import make_bundle
 from bundle.manifest import Variant
 from bundle.publishing import publish, staging
 from service.errors import ModelUnusable, RuntimeFailed
+from service.models.planning import profiling
 from service.models.planning.candidates import Setup
 from service.models.planning.plan import Measured, choose
 from service.models.planning.process import Question, ask
@@ -56,6 +57,13 @@ def test_a_variant_that_does_not_reproduce_its_golden_samples_is_refused_and_nev
 def test_larger_batches_are_not_tried_past_the_target(bundle):
     table = list(profile(bundle, [SETUP], CPU, target=0.0, seconds=0.1))
     assert {row.plan.max_batch_size for row in table} == {1}
+
+
+def test_batches_that_had_no_time_left_are_told_by_those_before(bundle, monkeypatch):
+    """Two runs of the smallest batch take longer than all the time that there is."""
+    monkeypatch.setattr(profiling, "_LEAST_RUNS", 400)
+    table = list(profile(bundle, [SETUP], CPU, target=1.0, seconds=0.001))
+    assert {(row.plan.instances, row.plan.max_batch_size, row.cut) for row in table} == {(2, 1, True), (1, 1, True)}
 
 
 def test_without_time_nothing_is_measured_and_that_is_said(bundle):

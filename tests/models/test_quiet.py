@@ -50,6 +50,17 @@ async def test_quiet_work_runs_below_the_others_and_other_work_does_not():
     assert await work.run("asking", own_niceness) == own_niceness() == niceness(0)
 
 
+async def test_threads_that_come_back_are_used_again_and_end_when_they_are_joined():
+    work, before = Threads(seconds=60), loading()
+    for _ in range(5):
+        await work.run("asking", own_niceness, quietly=True)
+        await work.run("asking", own_niceness)
+        await until(lambda: not work._busy)
+    assert len(loading()) == len(before) + 2
+    await asyncio.to_thread(work.join)
+    assert loading() == before
+
+
 async def test_what_work_raises_is_raised():
     def fail() -> None:
         raise TimeoutError("of its own")
@@ -115,8 +126,7 @@ async def test_a_version_is_proved_there_and_its_runtime_s_threads_are_not_of_th
     watched = Watched(tmp_path, threads=4)
     await watched.follow()
     assert proved == [below(own)]
-    await until(lambda: not loading())  # they are at their end
-    born = threads() - before
+    born = threads() - before - {each.native_id for each in loading()}
     assert len(born) >= 3 + 1, "the session's threads and the instance's"
     assert all(niceness(each) == own for each in born)
     await watched.registry.close()

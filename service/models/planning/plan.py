@@ -54,13 +54,15 @@ class Plan:
 class Measured:
     """One row of the table. `seconds` is the median run of a full batch while all instances run.
 
-    `refused` says why a plan was not measured or may not be used; the two figures are then 0.
+    `refused` says why a plan was not measured or may not be used; the two figures are then 0. `cut` says that the time
+    ended before larger batches of the same setup were measured.
     """
 
     plan: Plan
     seconds: float = 0.0
     images_per_second: float = 0.0
     refused: str = ""
+    cut: bool = False
 
     @property
     def p99(self) -> float:
@@ -114,15 +116,16 @@ class Choice:
         return bool(self.table) and not any(row.refused.startswith((NO_TIME, BROKE)) for row in self.table)
 
 
-def choose(table: Sequence[Measured], target: float, cores: float) -> Choice | None:
+def choose(table: Sequence[Measured], target: float, cores: float, *, disturbed: bool = False) -> Choice | None:
     """The plan by which a server on `cores` gives the most, with its p99 within `target` seconds.
 
-    `cores` is infinite where the model does not run on them. None where nothing was measured. Of nearly equal ones that
-    with the fewest cores, then the fewest threads a run, then the least cost: plans are measured with nothing beside
-    them, and a run of several threads waits for that one of them whose core decodes a picture. Where none is within the
-    target it is the one with the lowest p99.
+    `cores` is infinite where the model does not run on them. None where nothing was measured; where the measurement was
+    `disturbed`, what was cut counts as not measured: others had the time in which its better batches would have been.
+    Of nearly equal ones that with the fewest cores, then the fewest threads a run, then the least cost: plans are
+    measured with nothing beside them, and a run of several threads waits for that one of them whose core decodes a
+    picture. Where none is within the target it is the one with the lowest p99.
     """
-    usable = [row for row in table if not row.refused]
+    usable = [row for row in table if not (row.refused or (disturbed and row.cut))]
     if not usable:
         return None
     within = [row for row in usable if row.p99 <= target]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -105,8 +106,10 @@ def _climb(
         row = Measured(plan, *timed(runs, _batch(inputs, plan.max_batch_size), seconds / len(plans)))
         rows.append(row)
         behind = behind + 1 if row.images_per_second < best * _PAST_BEST else 0
-        if row.p99 > target or behind == _IN_A_ROW or time.monotonic() > began + 2 * seconds:
+        if row.p99 > target or behind == _IN_A_ROW:
             break
+        if time.monotonic() > began + 2 * seconds and plan is not plans[-1]:
+            return [replace(each, cut=True) for each in rows]
         best = max(best, row.images_per_second)
     return rows
 
@@ -115,7 +118,7 @@ def _again(rows: Sequence[Measured], runs: Sequence[Run], inputs: Arrays, second
     """The better of two measurements of each: what another process did to one of them, it seldom does to both."""
     for row in reversed(rows):
         size = row.plan.max_batch_size
-        second = Measured(row.plan, *timed(runs, _batch(inputs, size), seconds / len(rows)))
+        second = Measured(row.plan, *timed(runs, _batch(inputs, size), seconds / len(rows)), cut=row.cut)
         yield max(row, second, key=lambda each: each.images_per_second)
 
 
