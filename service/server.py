@@ -192,7 +192,7 @@ class Server:
             return
         if self._unsure and not self._scanned:
             return
-        if all(self.models.ready(name) for name in self._awaits & self._seen):
+        if all(self.models.complete(name) for name in self._awaits & self._seen):
             self._joining = asyncio.get_running_loop().create_task(self._join())
 
     def _stuck(self) -> str | None:

@@ -74,6 +74,14 @@ class Registry:
         """Whether any version of the model can answer."""
         return name in self._default
 
+    def complete(self, name: str) -> bool:
+        """Whether it can answer, also by each of its labels whose version can still come."""
+        of = self._versions.get(name, {})
+        labelled = (number for number in self._wanted.labels.meant(name).values() if self._wanted.holds(name, number))
+        return self.ready(name) and all(
+            number in of and (is_ready(of, number) or of[number].hopeless) for number in labelled
+        )
+
     def problem(self, name: str) -> str:
         """What is wrong with a model's file, policy or labels while what it had goes on; empty where nothing is."""
         return self._wanted.problem(name)

@@ -71,6 +71,28 @@ async def test_a_model_that_has_left_the_repository_is_not_waited_for(tmp_path, 
         await until(lambda: listens(server))
 
 
+async def test_a_version_that_a_label_means_is_waited_for(tmp_path, joining, monkeypatch):
+    """The highest one is loaded first; callers by label would be refused until theirs is there, too."""
+    old, _ = make_bundle(tmp_path), make_bundle(tmp_path, version=2)
+    (tmp_path / "tiny/convoy.toml").write_text("[labels]\nstable = 1\n")
+    may = threading.Event()
+
+    def held(bundle, *arguments, **options):
+        if bundle.version == old.version:
+            may.wait()
+        return open_runtime(bundle, *arguments, **options)
+
+    monkeypatch.setattr(loader, "open_runtime", held)
+    async with joining("tiny") as server:
+        try:
+            await until(lambda: states(server, "tiny") == [State.LOADING, State.READY])
+            assert server._joining is None
+        finally:
+            may.set()
+        await until(lambda: listens(server))
+        assert states(server, "tiny") == [State.READY, State.READY]
+
+
 async def test_where_nobody_serves_it_listens_and_says_why_it_can_not(tmp_path, joining):
     make_bundle(tmp_path, corrupt_golden=True)
     async with joining() as server:
