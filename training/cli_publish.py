@@ -102,7 +102,7 @@ class _Run:
         """The heavy libraries are imported last, so that a mistake in the call is said at once."""
         reading.check_path(self.model)
         counting.check_labels(self.model, self.wishes)
-        golden = None if self.golden is None else pictures.find(self.golden, self.wishes.labels)
+        golden = None if self.golden is None else self._golden(self.golden)
         if reading.needs_tensorflow(self.model):
             start_tensorflow()
         original = reading.read(self.model, self.custom)
@@ -117,6 +117,10 @@ class _Run:
             original, contract, self.repository, self.name, golden=golden, tolerance=self.tolerance, say=_say
         )
         _tell_published(published, self.repository)
+
+    def _golden(self, folder: Path) -> pictures.Folder:
+        """The user's pictures that can be used, before the minutes that a model may take to load."""
+        return pictures.usable(pictures.find(folder, self.wishes.labels), _say)
 
 
 def _tell(original: "Original", contract: "Contract") -> None:

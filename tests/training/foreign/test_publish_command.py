@@ -178,13 +178,27 @@ def test_a_folder_without_pictures_is_refused(publish, model, usual, tmp_path):
     assert "as pictures/a/1.jpg" in finished.stderr
 
 
-def test_a_picture_that_cant_be_read_is_named(publish, model, usual, tmp_path):
-    pictures = folder_of(tmp_path / "pictures", 3)
-    (pictures / "1.png").write_bytes(b"no picture")
+def test_a_picture_that_cant_be_read_is_passed_over_by_name(publish, model, usual, tmp_path):
+    for name in LABELS:
+        folder_of(tmp_path / "pictures" / name, 3)
+    bad = tmp_path / "pictures" / "b" / "1.png"
+    bad.write_bytes(bad.read_bytes()[:200])
+    finished = publish(model, *usual, "--golden", tmp_path / "pictures")
+    assert finished.exit_code == 0, finished.stderr
+    assert finished.stdout.startswith(f"- skipped {bad}: ")
+    assert " on 8 labelled" in finished.stdout
+    bundle = store.open_bundle(tmp_path / "models" / "m" / "1")
+    assert len(bundle.golden_images("image")) == 8
+
+
+def test_without_one_picture_that_can_be_read_nothing_is_begun(publish, model, usual, tmp_path):
+    pictures = folder_of(tmp_path / "pictures", 2)
+    for file in pictures.iterdir():
+        file.write_bytes(b"no picture")
     finished = publish(model, *usual, "--golden", pictures)
-    assert finished.exit_code == 2
-    assert f"convoy publish: --golden: {pictures / '1.png'} can't be used: " in finished.stderr
-    assert not (tmp_path / "models" / "m").exists()
+    assert (finished.exit_code, finished.stdout) == (2, "")
+    assert "convoy publish: --golden: not one of 2 pictures can be used, as " in finished.stderr
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_full_disk_leaves_nothing(model, usual, tmp_path):
