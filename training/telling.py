@@ -1,7 +1,7 @@
 """The sentences by which a run tells a person what it took, what it chose, and what to do next.
 
 Pure functions from values to lines of text, so that whoever reads the output alone understands the run. Called by
-`training.cli`.
+`training.cli` and `training.cli_publish`.
 """
 
 import math
