@@ -6,6 +6,7 @@ or by SIGTERM, leaves nothing in the repository, and in its run folder all that 
 
 import dataclasses
 import re
+import shlex
 import signal
 import sys
 import time
@@ -23,7 +24,7 @@ from training.config import TrainingConfig
 from training.datasets import DATASETS, FILES, Dataset, FileOptions, fashion_mnist, load, of_files
 from training.errors import ConfigInvalid, ExportUnfaithful, TrainingDiverged, TrainingError
 from training.fitting.cluster import share
-from training.fitting.runs import CHECKPOINT_SECONDS, Run, open_run
+from training.fitting.runs import CHECKPOINT_SECONDS, Run, epochs_done, open_run
 from training.options import with_settings
 from training.sizing import sized
 from training.startup import choose_tensorflow, start_tensorflow
@@ -93,6 +94,20 @@ def train(
     except (TrainingError, BundleError) as error:
         typer.echo(f"convoy train: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, TrainingDiverged | ExportUnfaithful) else 2) from error
+    except (KeyboardInterrupt, SystemExit) as stop:
+        typer.echo(f"convoy train: {_stopped(where.run)}", err=True)
+        raise typer.Exit(128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)) from None
+
+
+def _stopped(run: Path | None) -> str:
+    """What is left of a run that was stopped, and how it goes on."""
+    if run is None:
+        return "stopped; nothing was kept, as only a run with --run FOLDER can go on"
+    done = epochs_done(run)
+    if done is None:
+        return "stopped before the first epoch; nothing was kept"
+    epochs = f"{done:,} whole epoch{'' if done == 1 else 's'}"
+    return f"stopped with {epochs} kept; go on with convoy train --resume {shlex.quote(str(run))}"
 
 
 def _config(dataset: str | None, variant: str | None, file: Path | None, changes: dict[str, Any]) -> TrainingConfig:
