@@ -123,6 +123,8 @@ def test_real_data_becomes_a_version_with_the_accuracy_that_is_printed(tmp_path,
     assert head.abstain_below > 0.1
     assert f"- head 'class' abstains below a score of {head.abstain_below:.3f}: 95." in finished.stdout
     assert bundle.manifest.metrics["test_answered_precision"] == pytest.approx(0.95, abs=0.05)
+    page = (bundle.path / "report" / "index.html").read_text(encoding="utf-8")
+    assert f"abstains below a score of {head.abstain_below:.3f}: " in page.partition('id="architecture"')[0]
     assert {variant.precision for variant in bundle.manifest.variants} == {"fp32"}
 
 

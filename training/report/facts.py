@@ -46,6 +46,8 @@ def summary(subject: Subject) -> Section:
         is_ours = "architecture" in config
         caption = "How it was trained; all other settings are the usual ones." if is_ours else "What it was made from."
         parts.append(Facts(caption, said))
+    if notes := subject.record.metrics.get("notes"):
+        parts.append(Table("What the run warned of, left out or chose.", [("note", "text")], [(one,) for one in notes]))
     parts.append(Facts("Where it comes from.", _origin(subject)))
     return Section("summary", "Summary", "What it takes and gives, how it was made, and by what.", parts)
 
