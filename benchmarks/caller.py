@@ -2,7 +2,7 @@
 
     python -m benchmarks.caller HOST:PORT IN_FLIGHT SECONDS METHOD < request > latencies
 
-Writes the latencies in milliseconds as raw float64. Raises RuntimeError where a call is not answered OK.
+Writes the latencies in milliseconds as raw float64. Where a call is not answered OK it says so and exits with 1.
 """
 
 import select
@@ -19,7 +19,10 @@ CALLS_A_CONNECTION = 8
 
 
 def latencies(address: str, in_flight: int, seconds: float, method: str, request: bytes) -> list[float]:
-    """Calls until the time is over, and waits for the last answers, whose latencies do not count."""
+    """Calls until the time is over, and waits for the last answers, whose latencies do not count.
+
+    Raises RuntimeError where a call is not answered OK, and what `Connection` raises.
+    """
     count = -(-in_flight // CALLS_A_CONNECTION)
     with ExitStack() as stack:
         connections = [stack.enter_context(Connection(address, method, request, None)) for _ in range(count)]
@@ -45,5 +48,8 @@ def _latencies(connections: Sequence[Connection], end: float) -> Iterator[float]
 
 if __name__ == "__main__":
     _, where, in_flight, seconds, path = sys.argv
-    found = latencies(where, int(in_flight), float(seconds), path, sys.stdin.buffer.read())
+    try:
+        found = latencies(where, int(in_flight), float(seconds), path, sys.stdin.buffer.read())
+    except (OSError, RuntimeError) as error:
+        sys.exit(str(error))
     sys.stdout.buffer.write(np.array(found, np.float64).tobytes())

@@ -53,8 +53,12 @@ def request_headers(path: str, authority: str) -> bytes:
 
 
 def timeout_header(seconds: float) -> bytes:
-    """What is appended to a request's block to give it that much time; at least a microsecond."""
-    return _TIMEOUT + _string(b"%du" % max(1, seconds * 1e6))
+    """What is appended to a request's block to give it that much time; at least a microsecond.
+
+    gRPC takes eight digits at most, so a time of 100 s or more is told in milliseconds.
+    """
+    microseconds = max(1, int(seconds * 1e6))
+    return _TIMEOUT + _string(b"%du" % microseconds if microseconds < 10**8 else b"%dm" % (microseconds // 1000))
 
 
 @lru_cache(maxsize=4096)

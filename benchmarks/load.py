@@ -77,7 +77,9 @@ def _h2load(target: Target, request: bytes, in_flight: int, seconds: float) -> t
 
 def _python(target: Target, request: bytes, in_flight: int, seconds: float) -> tuple[float, list[float]]:
     command = [sys.executable, "-m", "benchmarks.caller", target.address, str(in_flight), str(seconds), target.path]
-    done = subprocess.run(command, input=request, capture_output=True, check=True)
+    done = subprocess.run(command, input=request, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode(errors="replace").strip())
     latencies = np.frombuffer(done.stdout, np.float64).tolist()
     return len(latencies) / seconds, latencies
 

@@ -1,9 +1,9 @@
 """One HTTP/2 connection that makes one gRPC call over and over: the frames that this takes and no more.
 
 A client library may cost as much a call as the server under measurement; here what repeats is prepared once, and a
-message goes out in pieces of one buffer. Both sides' flow control and the server's limit
-of open streams are kept. The invariant: every call that was put in ends in exactly one `Ended`. One thread owns a
-connection; it is never blocked. Called by `arrivals` and `caller`. Source: RFC 9113.
+message goes out in pieces of one buffer. Both sides' flow control and the server's limit of open streams are kept. The
+invariant: every call that was put in ends in exactly one `Ended`. One thread owns a connection; it is never blocked.
+Called by `arrivals` and `caller`. Source: RFC 9113.
 """
 
 import socket
@@ -74,6 +74,7 @@ class Connection:
         self._timeout = timeout
         self._waiting: deque[Call] = deque()
         self._open: dict[int, Call] = {}
+        self._forgotten: set[int] = set()  # streams whose call has ended, which the server has not ended yet
         self._unsent: deque[bytes | memoryview] = deque()
         self._received = b""
         self._next_stream = 1
@@ -145,12 +146,12 @@ class Connection:
                 written -= len(piece)
 
     def expire(self) -> Iterator[Ended]:
-        """Ends the calls whose time is over, those that never went out too; the server is told to forget them."""
+        """Ends the calls whose time is over, those that never went out too."""
         now = time.perf_counter()
         while self.expires <= now:
             if self._open:
                 call = next(iter(self._open.values()))
-                self._reset(call.stream)
+                self._forget(call.stream)
             else:
                 call = self._waiting.popleft()
                 call.sent = now
@@ -166,22 +167,19 @@ class Connection:
             raise RuntimeError("the server closed the connection")
         now = time.perf_counter()
         for kind, flags, stream, payload in self._frames(data):
+            code = None
             if kind == _HEADERS:
                 code = self._status(flags, payload)
-                if flags & _END_STREAM and (call := self._open.get(stream)):
-                    if stream == self._sending:
-                        self._reset(stream)
-                    else:
-                        del self._open[stream]
-                    yield Ended(call, headers.UNKNOWN if code is None else code, now)
             elif kind == _DATA:
                 self._consume(len(payload))
             elif kind == _RST_STREAM:
-                if call := self._open.pop(stream, None):
-                    self._forget_message(stream)
-                    yield Ended(call, _RESETS.get(_LENGTH.unpack(payload)[0], _INTERNAL), now)
+                code = _RESETS.get(_LENGTH.unpack(payload)[0], _INTERNAL)
+                self._forget_message(stream)
             else:
                 self._control(kind, flags, stream, payload)
+                continue
+            if (kind == _RST_STREAM or flags & _END_STREAM) and (call := self._close(stream)):
+                yield Ended(call, headers.UNKNOWN if code is None else code, now)
 
     def _greet(self) -> None:
         wishes = ((_HEADER_TABLE_SIZE, 0), (_ENABLE_PUSH, 0), (_INITIAL_WINDOW, _WINDOW))
@@ -204,7 +202,8 @@ class Connection:
     def _frame_message(self) -> None:
         """Makes frames of the message on its way, or of the next call's, as far as the windows go."""
         if not self._sending:
-            if not self._waiting or len(self._open) >= self._streams_limit or not self._window:
+            streams = len(self._open) + len(self._forgotten)
+            if not self._waiting or streams >= self._streams_limit or not self._window:
                 return
             self._frame_headers(self._waiting.popleft())
         while self._sending:
@@ -275,11 +274,29 @@ class Connection:
             self._unsent.append(_framed(_WINDOW_UPDATE, 0, 0, _LENGTH.pack(self._consumed)))
             self._consumed = 0
 
-    def _reset(self, stream: int) -> None:
-        """Tells the server that nobody waits for this stream any more."""
+    def _forget(self, stream: int) -> None:
+        """Waits for this stream no longer.
+
+        The server knows the deadline and ends the stream by itself, so only a message on its way is worth a reset:
+        servers hang up on clients that reset many streams.
+        """
         del self._open[stream]
-        self._forget_message(stream)
-        self._unsent.append(_framed(_RST_STREAM, 0, stream, _LENGTH.pack(_CANCEL)))
+        if stream == self._sending:
+            self._cut_off()
+        else:
+            self._forgotten.add(stream)
+
+    def _close(self, stream: int) -> Call | None:
+        """The server has ended this stream; gives the call that ends with it."""
+        self._forgotten.discard(stream)
+        if stream == self._sending:
+            self._cut_off()
+        return self._open.pop(stream, None)
+
+    def _cut_off(self) -> None:
+        """Tells the server that nothing more comes of the message on its way."""
+        self._unsent.append(_framed(_RST_STREAM, 0, self._sending, _LENGTH.pack(_CANCEL)))
+        self._sending = 0
 
     def _forget_message(self, stream: int) -> None:
         if stream == self._sending:

@@ -1,8 +1,10 @@
-"""Holds back what TensorFlow says about the machine while it starts, without hiding an error.
+"""Holds back what TensorFlow says about the machine while it starts, and passes on its errors at the end.
 
 TensorFlow writes that straight to the process's standard error before its log level is read. Here because training and
 service both start TensorFlow and this is the package under both. The stream is the whole process's, so it is held back
-only where no other thread works: in commands, never in a server. Called by `training.startup` and `convoy verify`.
+only where no other thread works: in commands, never in a server. Whatever Python raises, what was held comes through;
+where the process is killed or C++ aborts it meanwhile, that is lost, the abort's reason too. Called by
+`training.startup`, `training.fitting.devices` and `convoy verify`.
 """
 
 import os

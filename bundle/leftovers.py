@@ -2,11 +2,14 @@
 
 `.staging-NAME-HEX.lock` lies beside the folder `.staging-NAME-HEX` and is locked while somebody builds in it. The
 system lets go of the lock when the process ends, however it ends, so a lock that can be had is that of a builder that
-was killed. Where locks don't work none can be had, and nothing is ever removed. Called by `bundle.publishing`.
+was killed. A mount may keep locks for each host apart, so the mark names its builder's host, and what a builder on
+another host has left stays. Where locks don't work none can be had, and nothing is ever removed. Called by
+`bundle.publishing`.
 """
 
 import fcntl
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +27,8 @@ def held(folder: Path) -> Iterator[None]:
             # Somebody who clears up may have removed the file by now: then nobody can take the folder for a leftover.
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(socket.gethostname())
+            file.flush()
             yield
         finally:
             mark.unlink(missing_ok=True)
@@ -40,5 +45,7 @@ def clear(repository: Path) -> None:
 def _clear(mark: Path) -> None:
     with mark.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if file.read() != socket.gethostname():
+            return
         shutil.rmtree(mark.with_name(mark.name.removesuffix(_LOCK)), ignore_errors=True)
         mark.unlink()

@@ -126,11 +126,13 @@ class Shared:
     """What makes a server one of several on its port: it answers HTTP to its parent alone, at a door (`service.doors`).
 
     One that comes back `awaits` the models that others serve meanwhile: it begins to listen for calls when it has them
-    too. None is for the first start, when all listen at once.
+    too. None is for the first start, when all listen at once. Where one of the others did not say what it serves
+    (`unsure`), it also waits until it has tried to load everything once.
     """
 
     http: str
     awaits: frozenset[str] | None = None
+    unsure: bool = False
 
 
 def state_folder(settings: Settings) -> Path:

@@ -1,8 +1,8 @@
 """Unix sockets by which processes of one server reach each other: the supervisor its workers, a front what is behind.
 
-The invariant: what is killed leaves nothing behind. On Linux a door is an abstract address, which the kernel forgets
-with its last user; elsewhere it is a file in a temporary folder, which a killed process leaves. An abstract address has
-no permissions: whoever shares the machine's network may knock, as at the port itself.
+On Linux a door is an abstract address, which the kernel forgets with its last user: there what is killed leaves nothing
+behind. Elsewhere it is a file in a temporary folder, which a killed process leaves. An abstract address has no
+permissions: whoever shares the machine's network may knock, as at the port itself.
 """
 
 import secrets

@@ -61,6 +61,7 @@ class Server:
             labels=Labels(settings.state),
         )
         self._awaits = shared.awaits if shared else None
+        self._unsure = shared.unsure if shared else False
         self.health = Health(strict=self._awaits is None)
         self._data_plane = DataPlane(
             self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
@@ -155,9 +156,8 @@ class Server:
         log.info("stopped")
 
     async def _watch(self) -> None:
-        settings = self._settings
         try:
-            await repository.watch(settings.repository, settings.poll_interval, self._reconcile)
+            await repository.watch(self._loader.scan, self._settings.poll_interval, self._reconcile)
         except Exception as failure:
             self._fail(failure)
 
@@ -190,7 +190,9 @@ class Server:
         self.health.update(self.models, scanned=self._scanned)
         if self._awaits is None or self._seen is None or self._joining is not None or self._stopping.is_set():
             return
-        if all(self.models.ready(name) for name in self._awaits & self._seen):
+        if self._unsure and not self._scanned:
+            return
+        if all(self.models.complete(name) for name in self._awaits & self._seen):
             self._joining = asyncio.get_running_loop().create_task(self._join())
 
     def _stuck(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Starts TensorFlow without its chatter, without hiding an error, and with float32 meaning float32.
+"""Starts TensorFlow without its chatter, and with float32 meaning float32.
 
 What its Python side advises to programmers, who are not the readers here, is left out by its text for good. Called by
 the commands: the choice before the data is loaded, which may import Keras, the start before the work.

@@ -1,9 +1,10 @@
 """Writes ClassifyResponse messages straight into protobuf's wire format.
 
 Building the message object by object costs more than running a small model; here everything that does not change from
-call to call (the model, labels, indices) is encoded once a version, and a call joins those bytes with its scores. The
-format is protobuf's published encoding: a field is a tag (number << 3 | wire type) and its value. Tests hold the result
-to what the generated classes read. Used by every transport.
+call to call (the model, labels, indices) is encoded once a version, those bytes are joined with a batch's scores once
+for all of its calls, and a call takes its rows of that. The format is protobuf's published encoding: a field is a tag
+(number << 3 | wire type) and its value. Tests hold the result to what the generated classes read. Used by every
+transport.
 """
 
 from collections.abc import Iterator, Sequence

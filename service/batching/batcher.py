@@ -2,9 +2,9 @@
 
 An idle instance takes what is there as soon as the event loop has gone through the burst it has received, and several
 share it; while all are busy, rows accumulate. So a lone request never waits and batches grow exactly as fast as the
-load does; there is no delay to tune. A call whose deadline can't be met is refused
-when it comes, entries that expire or whose caller leaves are never executed, and every entry is answered, whatever a
-runtime does. All state belongs to the event loop. Called by `service.inference`, owned by `service.models`.
+load does; there is no delay to tune. A call whose deadline can't be met is refused when it comes, entries that expire
+or whose caller leaves are never executed, and every entry is answered, whatever a runtime does. All state belongs to
+the event loop. Called by `service.inference`, owned by `service.models`.
 """
 
 import asyncio
@@ -214,6 +214,7 @@ class Batcher:
             renewal=renewal,
             metrics=self._metrics,
             finished=partial(self._finish, self.estimate),
+            freed=self._dispatch,
             changed=self._instances_changed,
         )
 
@@ -238,13 +239,16 @@ class Batcher:
     def _finish(self, estimate: Estimate, began: float, pieces: Sequence[Piece]) -> None:
         """Gives the instance its next batch first, then answers this one; `estimate` is that of its instances."""
         self._dispatch()
-        rows = 0
+        rows, ran = 0, 0
         for piece in pieces:
-            rows += self._answer(began, piece)
+            count = self._answer(began, piece)
+            rows += count
             if piece.error is None:
-                estimate.observe(sum(part.count for part in piece.slices), piece.seconds)
+                ran += count
+                estimate.observe(count, piece.seconds)
         self._metrics.batch_size.observe(rows)
-        self.throughput.observe(rows, time.monotonic(), busy=not self._instances.idle)
+        if estimate is self.estimate:  # not a late batch of those before a swap
+            self.throughput.observe(ran, time.monotonic(), busy=self._instances.all_busy)
 
     def _answer(self, began: float, piece: Piece) -> int:
         """Answers those that were run together; gives their rows."""

@@ -50,8 +50,9 @@ Prove = Callable[[Runtime], None]
 class Instance:
     """Runs batches of up to `max_batch_size` rows on one runtime.
 
-    On the loop, `report` is called after each batch with its pieces in order and "", or why the instance is broken: the
-    runtime threw `SUSPICIOUS` batches in a row and `prove` then raised. Inputs that no runtime can run don't count.
+    On the loop, `report` is called after each batch with its pieces in order and whether the runtime is proved now:
+    where it threw `SUSPICIOUS` batches in a row. Then `proved` follows, with "" or why the instance is broken: `prove`
+    raised. So inputs that no runtime can run don't count against it, and their callers don't wait for the proof.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class Instance:
         signature: Signature,
         max_batch_size: int,
         *,
-        report: Callable[["Instance", Sequence[Piece], str], None],
+        report: Callable[["Instance", Sequence[Piece], bool], None],
+        proved: Callable[["Instance", str], None],
         prove: Prove | None,
     ) -> None:
         self.runtime = runtime
         self._report = report
+        self._proved = proved
         self._prove = prove
         self._failures = 0
         self._abandoned = False
@@ -79,7 +82,7 @@ class Instance:
         self._thread.start()
 
     def start(self, batch: Sequence[Slice]) -> None:
-        """Runs the batch in the instance's thread. Not called again before its report."""
+        """Runs the batch in the instance's thread. Not called again before its report, and its proof."""
         self._inbox.put(batch)
 
     def end(self) -> None:
@@ -102,8 +105,10 @@ class Instance:
             if self._abandoned:
                 continue
             pieces = self._pieces(batch)
-            # Proved before the report: as long as it may be broken nothing more is to be given to it.
-            tell(self._loop, self._report, self, pieces, self._problem())
+            proving = self._prove is not None and self._failures >= SUSPICIOUS
+            tell(self._loop, self._report, self, pieces, proving)
+            if proving:
+                tell(self._loop, self._proved, self, self._problem())
         try:
             self.runtime.close()
         except Exception:
@@ -161,10 +166,10 @@ class Instance:
         return Piece(batch, outputs, error, time.monotonic() - began, again)
 
     def _problem(self) -> str:
-        """Why the runtime is broken, which is asked of it only after so many failures; else ""."""
-        if self._failures < SUSPICIOUS or self._prove is None:
-            return ""
+        """Why the runtime is broken, by its proof; "" where it passes."""
         self._failures = 0
+        if self._prove is None or self._abandoned:
+            return ""
         try:
             self._prove(self.runtime)
         except Exception as error:

@@ -1,9 +1,10 @@
-"""The instances of one model version: which are idle, which are busy, and how one that is lost is replaced.
+"""The instances of one model version: which are idle, busy or being proved, and how one that is lost is replaced.
 
 A watchdog gives up an instance whose batch is not back within `timeout` seconds; its thread can't be killed, so it is
 left behind, and closes its runtime if it ever returns. Lost as well is a runtime that threw batch after batch and then
-failed its proof. In its place a new runtime is opened and proved in a thread of its own, again and again at growing
-intervals where that fails; the other instances go on. Belongs to the event loop; owned by the batcher.
+failed its proof, which has a longer time of its own. In its place a new runtime is opened and proved in a thread of its
+own, again and again at growing intervals where that fails; the other instances go on. Belongs to the event loop; owned
+by the batcher.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 60.0
+# A proof is many runs, the longest of them a full batch; one that takes so many times a batch's time hangs.
+PROOF_TIMEOUTS: Final = 10
 
 Finished = Callable[[float, Sequence[Piece]], None]
 
@@ -43,7 +46,8 @@ class Renewal:
 class Instances:
     """Runs batches on whichever instance is idle. `problem` says why none works, in words; empty while one does.
 
-    `finished` is called after each batch, with when it began and its pieces; `changed` when `problem` did.
+    `finished` is called after each batch, with when it began and its pieces; `freed` when one has passed its proof and
+    is idle again; `changed` when `problem` did.
     """
 
     def __init__(
@@ -56,12 +60,14 @@ class Instances:
         renewal: Renewal | None,
         metrics: VersionMetrics,
         finished: Finished,
+        freed: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
         self._timeout = timeout
         self._renewal = renewal
         self._metrics = metrics
         self._finished = finished
+        self._freed = freed
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._new = partial(
@@ -69,6 +75,7 @@ class Instances:
             signature=signature,
             max_batch_size=max_batch_size,
             report=self._report,
+            proved=self._proved,
             prove=renewal.prove if renewal else None,
         )
         self.idle = [self._new(runtime) for runtime in runtimes]
@@ -77,6 +84,7 @@ class Instances:
         """Whether the first new runtime after a loss is on its way; where it could not be opened, this is False."""
         self._wanted = len(runtimes)
         self._busy: dict[Instance, tuple[float, Sequence[Slice]]] = {}
+        self._proving: dict[Instance, asyncio.TimerHandle] = {}
         self._watchdog: asyncio.TimerHandle | None = None
         self._opening = False
         self._retry: asyncio.TimerHandle | None = None
@@ -84,11 +92,16 @@ class Instances:
         self._stopped = False
 
     def __iter__(self) -> Iterator[Instance]:
-        """Those that work."""
-        return iter([*self.idle, *self._busy])
+        """Those that work, or may: they are being proved."""
+        return iter([*self.idle, *self._busy, *self._proving])
 
     def __len__(self) -> int:
-        return len(self.idle) + len(self._busy)
+        return len(self.idle) + len(self._busy) + len(self._proving)
+
+    @property
+    def all_busy(self) -> bool:
+        """Whether there are any, and each runs a batch."""
+        return 0 < len(self._busy) == len(self)
 
     def start(self, batch: Sequence[Slice]) -> None:
         """Runs the batch on an idle instance."""
@@ -114,29 +127,41 @@ class Instances:
         for instance in instances:
             instance.end()
         await asyncio.to_thread(self._join, instances)
-        for instance in list(self._busy):
-            self._lose(instance, f"{instance.runtime.info} did not finish its batch before the model was unloaded")
+        for instance in [*self._busy, *self._proving]:
+            what = "proof" if instance in self._proving else "batch"
+            self._lose(instance, f"{instance.runtime.info} did not finish its {what} before the model was unloaded")
         if self._watchdog is not None:
             self._watchdog.cancel()
         self.idle.clear()
         # Without the circle between them the batcher goes with its last user, and the instances with it.
-        self._finished = self._changed = _nothing
+        self._finished = self._freed = self._changed = _nothing
 
     def _join(self, instances: Sequence[Instance]) -> None:
         latest = time.monotonic() + self._timeout
         for instance in instances:
             instance.join(max(0.0, latest - time.monotonic()))
 
-    def _report(self, instance: Instance, pieces: Sequence[Piece], problem: str) -> None:
+    def _report(self, instance: Instance, pieces: Sequence[Piece], proving: bool) -> None:
         running = self._busy.pop(instance, None)
         if running is None:  # it was given up, and its callers have been answered
             return
-        self.idle.append(instance)
-        if problem:
-            self._lose(instance, problem)
+        if proving:  # as long as it may be broken nothing more is to be given to it
+            seconds = PROOF_TIMEOUTS * self._timeout
+            reason = f"{instance.runtime.info} did not finish its proof in {seconds:g} s"
+            self._proving[instance] = self._loop.call_later(seconds, self._lose, instance, reason)
+        else:
+            self.idle.append(instance)
         if any(piece.again or piece.error is not None for piece in pieces):
             self._metrics.batches_failed.inc()
         self._finished(running[0], pieces)
+
+    def _proved(self, instance: Instance, problem: str) -> None:
+        if problem:
+            self._lose(instance, problem)
+        elif timer := self._proving.pop(instance, None):
+            timer.cancel()
+            self.idle.append(instance)
+            self._freed()
 
     def _watch(self) -> None:
         """Gives up what is over its time, and looks again when the next one would be: one timer, not one a batch."""
@@ -153,11 +178,11 @@ class Instances:
             self._watchdog = self._loop.call_later(max(0.0, next_look - now), self._watch)
 
     def _lose(self, instance: Instance, reason: str) -> None:
-        if instance in self.idle:
-            self.idle.remove(instance)
-        elif instance not in self._busy:
+        if instance not in self._busy and instance not in self._proving:  # it was given up before
             return
         _, batch = self._busy.pop(instance, (0.0, ()))
+        if timer := self._proving.pop(instance, None):
+            timer.cancel()
         instance.abandon()
         self._metrics.instances_lost.inc()
         log.error("instance lost", extra={"reason": reason, "left": len(self)})

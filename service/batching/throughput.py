@@ -26,8 +26,11 @@ class Throughput:
         self._began = math.nan
 
     def observe(self, rows: int, now: float, *, busy: bool) -> None:
-        """A batch of so many rows is back; `busy` says that every instance, this one too, is at work again."""
-        if math.isnan(self._began):
+        """A batch is back of which so many rows were run; `busy`: every instance, this one too, is at work again.
+
+        One that failed as a whole says nothing, neither by its rows nor by its time.
+        """
+        if math.isnan(self._began) or not rows:
             self._forget()
         else:
             self._learn(rows, now - self._began)

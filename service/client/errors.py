@@ -18,6 +18,7 @@
 Each names the server and the remedy and has the original gRPC error as its `__cause__`. They can be pickled.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -146,7 +147,16 @@ _OTHERWISE = (ServerFailed, "failed with {code}: {details}; see the server's log
 _LARGER = ("larger than max", "(--max-message-mb)")
 _TOO_LARGE = (MessageTooLarge, "{details}; send fewer or smaller pictures a call, or raise the server's message limit")
 # UNAVAILABLE is the server's own word, or gRPC's where it did not reach one, which only shows in its words: they are
-# long, name addresses and errno, and change with its releases. What each means, the more exact ones first.
+# long, name addresses and errno, and change with its releases. A server's own sentence may hold any of the pieces too,
+# such as an errno or a model's name, so they are only looked for in what begins as gRPC's sentences do.
+_OF_GRPC = re.compile(
+    r"(?:(?:unknown|unavailable|internal): |stream removed \()*"
+    r"(?:(?:ipv4|ipv6|unix|unix-abstract|recvmsg|sendmsg):"
+    r"|failed to connect to |connections to all backends failing|errors resolving |dns resolution failed"
+    r"|empty address list|socket closed|goaway received|endpoint closing|transport closed|connection reset|broken pipe"
+    r"|keepalive (?:watchdog|timeout))"
+)
+# What each means, the more exact ones first.
 _UNREACHED = "can't be reached: {why}; check the address and that the server runs"
 _WHY = {
     "connection refused": "nothing listens there",
@@ -183,6 +193,8 @@ def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
 def unreached(details: str) -> str:
     """Why a call did not reach its server, with the remedy, in our words; "" where the server said so itself."""
     words = details.lower()
+    if not _OF_GRPC.match(words):
+        return ""
     return next((_UNREACHED.format(why=why) for piece, why in _WHY.items() if piece in words), "")
 
 

@@ -72,16 +72,16 @@ class DataPlane:
             version.release()
             raise
         call = Call(version, servable, count, k, reply)
-        if rows is not None:
-            call.entry = servable.batcher.submit(
-                rows, request.deadline, call, request.priority, explain=request.explain
-            )
-            return call
-        call.decoding = self._decode(call, servable, inputs, parts, request)
-        if len(parts) == 1:
-            call.decoding[0].add_done_callback(partial(self._decoded, call, servable, request))
-        else:
-            call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, request))
+        try:  # from here on lease and places are the call's, which gives them back however it ends
+            if rows is None:
+                self._begin_decoding(call, servable, inputs, parts, request)
+            else:
+                call.entry = servable.batcher.submit(
+                    rows, request.deadline, call, request.priority, explain=request.explain
+                )
+        except BaseException:
+            call.cancel()
+            raise
         return call
 
     def close(self) -> None:
@@ -115,6 +115,21 @@ class DataPlane:
             decoding = self._decoders.seconds(request.priority, size, len(parts))
             servable.batcher.check_at_door(count, request.deadline, request.priority, decoding)
         return parts
+
+    def _begin_decoding(
+        self,
+        call: Call,
+        servable: Servable,
+        inputs: Mapping[str, Images | Array],
+        parts: Sequence[range],
+        request: Request,
+    ) -> None:
+        """Has the parts decoded, and what they give run when it is there."""
+        call.decoding = self._decode(call, servable, inputs, parts, request)
+        if len(parts) == 1:
+            call.decoding[0].add_done_callback(partial(self._decoded, call, servable, request))
+        else:
+            call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, request))
 
     def _decode(
         self,

@@ -23,12 +23,13 @@ from bundle.store import Bundle
 from service.batching.batcher import Batcher
 from service.batching.instances import Renewal
 from service.config import MEBIBYTE, Settings
-from service.errors import ModelUnusable, ServiceError
-from service.models import golden, memory
+from service.errors import ModelUnusable, ServiceError, SettingsError
+from service.models import golden, memory, repository
 from service.models.planning.plan import Choice, Plan
 from service.models.planning.planner import Planner, Task
 from service.models.quiet import Threads
 from service.models.ranked import RankedRuntime
+from service.models.repository import PublishedModel, Stamp
 from service.models.version import Servable
 from service.runtimes.base import Runtime
 from service.runtimes.devices import Device
@@ -66,6 +67,18 @@ class Loader:
     def started(self) -> None:
         """The server has looked at its repository once: what comes now replaces what serves, and may take its time."""
         self._serving = True
+
+    async def scan(self) -> list[PublishedModel]:
+        """What the repository holds now. Raises BundleNotFound, OSError, or SettingsError where it hangs."""
+        folder = self._settings.repository
+        try:
+            return await self._threads.run("reading it", partial(repository.scan, folder))
+        except ModelUnusable as error:
+            raise SettingsError(f"--repository {folder} can't be read: {error}") from error
+
+    async def stamp(self, version: Path) -> Stamp:
+        """What changes with any file of a version. Raises ModelUnusable where the files hang."""
+        return await self._threads.run("looking at its files", partial(repository.stamp, version))
 
     async def load(self, path: Path, *, replaces: bool) -> Servable:
         """Loads the version in the folder; `replaces` says that another one of its model serves meanwhile.
@@ -121,7 +134,7 @@ class Loader:
         for tuning in self._tuning:
             tuning.cancel()
         await asyncio.gather(*self._tuning, return_exceptions=True)
-        await asyncio.to_thread(self._threads.join)
+        await self._threads.end()
 
     async def _task(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
         return await self._threads.run("verifying its files", partial(self._read, path), quietly=True)

@@ -1,11 +1,12 @@
-"""Threads for the work of loading, which may hang for ever and must not disturb those who are served meanwhile.
+"""Threads for looking at files and loading, which may hang for ever and must not disturb who is served meanwhile.
 
 Work runs in daemon threads: one that does not come back can't be killed, so it is left behind after its time, and holds
 up neither other loads nor the process's end. Those that do come back are used again, because the system's allocator
 gives every new thread another part of its memory, and swap by swap little of it could be given back. Quiet work runs
 below everything else of the process where the system can say so of a thread (Linux). The invariant: nothing that starts
 threads of its own runs quietly, because they would inherit the priority for ever and an ordinary user may not raise it
-again: runtimes are opened as usual. Owned by `service.models.loader`; belongs to the event loop.
+again: runtimes are opened as usual. What the server keeps in its state folder does not run here: a hang there holds up
+the process's end. Owned by `service.models.loader`; belongs to the event loop.
 """
 
 import asyncio
@@ -82,6 +83,12 @@ class Threads:
             thread.join(max(0.0, latest - time.monotonic()))
             if thread.is_alive():
                 log.error("a load does not come back, its thread is left behind")
+
+    async def end(self) -> None:
+        """As `join`, in a thread of its own: whatever hangs in asyncio's executor can't keep this from its turn."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        threading.Thread(target=_run, args=(ended, self.join, None), daemon=True).start()
+        await ended
 
     def _done(self, thread: "_Thread") -> None:
         """In the thread, when it has come back."""

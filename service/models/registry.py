@@ -29,7 +29,7 @@ from service.models.following import PATIENCE_SECONDS, Following
 from service.models.labels import Labels, check_label
 from service.models.loader import Loader
 from service.models.policy import Policy
-from service.models.repository import PublishedModel, stamp
+from service.models.repository import PublishedModel
 from service.models.version import ModelQuery, ModelVersion, Servable, State
 from service.models.wanted import Wanted
 from service.telemetry.metrics import Metrics
@@ -60,6 +60,7 @@ class Registry:
         self._versions: dict[str, dict[int, ModelVersion]] = {}
         self._default: dict[str, ModelVersion] = {}
         self._failures = Failures(retry_seconds)
+        self._behind: dict[str, frozenset[int]] = {}  # the versions that could not go over to their model's plan
         self._unloading: set[asyncio.Task[None]] = set()
         self._following = Following(self._follow, patience)
 
@@ -72,6 +73,14 @@ class Registry:
     def ready(self, name: str) -> bool:
         """Whether any version of the model can answer."""
         return name in self._default
+
+    def complete(self, name: str) -> bool:
+        """Whether it can answer, also by each of its labels whose version can still come."""
+        of = self._versions.get(name, {})
+        labelled = (number for number in self._wanted.labels.meant(name).values() if self._wanted.holds(name, number))
+        return self.ready(name) and all(
+            number in of and (is_ready(of, number) or of[number].hopeless) for number in labelled
+        )
 
     def problem(self, name: str) -> str:
         """What is wrong with a model's file, policy or labels while what it had goes on; empty where nothing is."""
@@ -176,17 +185,25 @@ class Registry:
             self._sweep(model.name)
 
     async def _replan(self, model: PublishedModel) -> None:
-        """Where the model's file says something else of the plan than before, has what serves go over to it."""
-        if not self._wanted.plan_changed(model):
-            return
-        self._failures.forget_all_of(model.path)
-        problem = ""
-        for version in list(self._versions.get(model.name, {}).values()):
-            if version.serves and version.servable is not None:
+        """Where the model's file says something else of the plan than before, has what serves go over to it.
+
+        Those that could not, which may pass, try it again at every look.
+        """
+        of = dict(self._versions.get(model.name, {}))
+        late = of.keys() & self._behind.pop(model.name, frozenset())
+        if self._wanted.plan_changed(model):
+            self._failures.forget_all_of(model.path)
+            late = set(of)
+        problem, behind = "", set[int]()
+        for number in sorted(late):
+            servable = of[number].servable
+            if of[number].serves and servable is not None:
                 try:
-                    await self._loader.replan(version.servable)
+                    await self._loader.replan(servable)
                 except ServiceError as error:
                     problem = printable(str(error))
+                    behind.add(number)
+        self._behind[model.name] = frozenset(behind)
         self._wanted.plan_problem(model.name, problem)
 
     async def _ensure(self, name: str, number: int, path: Path) -> None:
@@ -194,7 +211,13 @@ class Registry:
         known = of.get(number)
         if known is not None and (known.state is not State.UNAVAILABLE or known.servable is not None):
             return  # UNAVAILABLE with a servable: its batcher tries to get a runtime again
-        now = await asyncio.to_thread(stamp, path)
+        try:
+            now = await self._loader.stamp(path)
+        except ServiceError as error:  # its files hang; what is known of it stays
+            if known is None:
+                of[number] = ModelVersion(name, number)
+                self._move(of[number], State.UNAVAILABLE, printable(str(error)))
+            return
         if known is not None and self._failures.stands(path, now):
             return
         version = of[number] = ModelVersion(name, number)

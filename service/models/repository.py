@@ -78,17 +78,20 @@ def stamp(version: Path) -> Stamp:
 
 
 async def watch(
-    repository: Path, interval: float, reconcile: Callable[[Sequence[PublishedModel]], Awaitable[None]]
+    look: Callable[[], Awaitable[Sequence[PublishedModel]]],
+    interval: float,
+    reconcile: Callable[[Sequence[PublishedModel]], Awaitable[None]],
 ) -> None:
     """Reconciles now, raising what goes wrong, and then every `interval` seconds; 0 means once.
 
+    `look` is `scan`, run where it may hang.
     The interval has jitter, so that replicas do not look in step.
     """
-    await reconcile(await asyncio.to_thread(scan, repository))
+    await reconcile(await look())
     while interval:
         await asyncio.sleep(interval * random.uniform(0.9, 1.1))  # noqa: S311 - not a secret
         try:
-            await reconcile(await asyncio.to_thread(scan, repository))
+            await reconcile(await look())
         except (OSError, BundleNotFound, SettingsError) as error:
             log.warning("repository can't be followed, what is loaded goes on", extra={"problem": str(error)})
         except Exception:

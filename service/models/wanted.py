@@ -64,7 +64,9 @@ class Wanted:
 
     def to_load(self, model: PublishedModel) -> Iterator[int]:
         """The policy's versions, highest first, then those that are there for a label only."""
-        chosen = self._chosen[model.name]
+        chosen = self._chosen.get(model.name)
+        if chosen is None:  # a later look no longer found it
+            return
         yield from sorted(chosen, reverse=True)
         if model.name in self._files:
             yield from sorted(self.labels.wanted(model.name).intersection(model.versions) - chosen, reverse=True)

@@ -16,6 +16,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterable
 from contextlib import suppress
+from http import HTTPStatus
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -139,8 +140,8 @@ class Supervisor:
         """One life of a worker: its exit code and what it said at its end."""
         worker.starts += 1
         door = self._doors.address(f"{worker.number}-{worker.starts}")
-        awaits = await asyncio.to_thread(self._served) if worker.starts > 1 else None
-        orders = Orders(worker.number, self._settings, Shared(door, awaits))
+        shared = await asyncio.to_thread(self._shared, door) if worker.starts > 1 else Shared(door)
+        orders = Orders(worker.number, self._settings, shared)
         # In a session of its own, so that Ctrl-C on a terminal reaches the parent alone.
         try:
             process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE, start_new_session=True)
@@ -158,14 +159,14 @@ class Supervisor:
         process.stdin.close()
         return code, said.decode(errors="replace").strip()
 
-    def _served(self) -> frozenset[str]:
-        """The models that any worker has READY now: one that comes back waits for these before it listens."""
-        texts = {}
-        for worker in self._workers:
-            with suppress(TimeoutError):
-                if (reply := worker.ask("/metrics")) is not None:
-                    texts[worker.number] = reply[1]
-        return asking.ready_models(texts)
+    def _shared(self, door: str) -> Shared:
+        """For a worker that comes back: it waits for the models that any other has READY now before it listens."""
+        told = {worker.number: worker.metrics() for worker in self._workers}
+        known = {number: text for number, text in told.items() if text is not None}
+        try:
+            return Shared(door, asking.ready_models(known), unsure=len(known) < len(told))
+        except ValueError:  # no metrics
+            return Shared(door, frozenset(), unsure=True)
 
     def _problem(self) -> str | None:
         """Why the server is not ready: every worker must be."""
@@ -196,13 +197,28 @@ class _Worker:
                 self.process.send_signal(number)
 
     def ask(self, path: str) -> tuple[int, str] | None:
-        """What it answers over HTTP; None where it is not there yet. Raises TimeoutError where it does not answer."""
+        """What it answers over HTTP; None where it is not there yet.
+
+        Raises TimeoutError where it does not answer, ValueError where that is no text. Called from any thread, while
+        the loop may take the door away.
+        """
+        door = self.door
         try:
-            return asking.get(self.door, path) if self.door is not None else None
+            return asking.get(door, path) if door is not None else None
         except TimeoutError:
             raise
         except OSError:
             return None
+
+    def metrics(self) -> str | None:
+        """Its metrics, "" where it is not there; None where it is too slow or answers something else."""
+        with suppress(TimeoutError, ValueError):
+            reply = self.ask("/metrics")
+            if reply is None:
+                return ""
+            if reply[0] == HTTPStatus.OK:
+                return reply[1]
+        return None
 
     def problem(self, path: str, *, absent: str | None) -> str | None:
         """What a probe finds wrong with it, or None; `absent` where it is not there."""
@@ -215,7 +231,7 @@ class _Worker:
                 problem = absent
             else:
                 status, text = reply
-                problem = None if status == 200 else text.strip()  # noqa: PLR2004 - HTTP's OK
+                problem = None if status == HTTPStatus.OK else text.strip()
         return f"worker {self.number}: {problem}" if problem else None
 
 
@@ -230,9 +246,5 @@ class _Gathered(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        texts = {}
-        for worker in self._workers:
-            with suppress(TimeoutError):
-                if reply := worker.ask("/metrics"):
-                    texts[worker.number] = reply[1]
-        return asking.gathered(texts)
+        texts = {worker.number: worker.metrics() for worker in self._workers}
+        return asking.gathered({number: text for number, text in texts.items() if text})

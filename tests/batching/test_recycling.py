@@ -9,19 +9,32 @@ from batcher_callers import answers, batching, begun, queued, rows
 from fake_runtime import FakeRuntime, echo
 from servers import until
 
+from service.batching import batcher as batcher_module
 from service.batching import instances
 from service.batching.batcher import Batcher
+from service.batching.estimate import ENOUGH
 from service.batching.instance import SUSPICIOUS
 from service.batching.instances import Renewal
 from service.errors import ModelNotReady, RuntimeFailed
 from service.telemetry.metrics import Metrics
 
+HOUR = 3600.0
 TIMEOUT = 0.5  # of the watchdog, where one is to bite; a healthy fake takes microseconds
 VERSION = {"model": "fake", "version": "1"}
 
 
 def throws(_inputs: object) -> dict:
     raise ValueError("out of ideas")
+
+
+class Clock:
+    """A clock that can be put ahead."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
 
 
 class Workshop:
@@ -180,7 +193,10 @@ async def test_a_runtime_that_throws_again_and_again_and_fails_its_proof_is_repl
 
 @pytest.mark.parametrize("sound", [True, False])
 async def test_nothing_is_given_to_an_instance_that_proves_itself(sound):
-    """What comes meanwhile waits, and is told to ask again where the proof fails: it was never begun."""
+    """Nor does anybody whose batch failed wait for the proof, and its time is not a batch's.
+
+    What comes meanwhile waits, and is told to ask again where the proof fails: it was never begun.
+    """
     broken, fresh, proving, may = FakeRuntime(throws), FakeRuntime(), threading.Event(), threading.Event()
 
     def prove(_runtime: object) -> None:
@@ -190,21 +206,93 @@ async def test_nothing_is_given_to_an_instance_that_proves_itself(sound):
             raise RuntimeFailed("the golden samples differ")
         broken._answer = echo
 
-    async with batching(broken, renewal=Renewal(open=lambda: fresh, prove=prove)) as batcher:
-        for number in range(SUSPICIOUS - 1):
+    async with batching(broken, timeout=TIMEOUT, renewal=Renewal(open=lambda: fresh, prove=prove)) as batcher:
+        said = watched(batcher)
+        for number in range(SUSPICIOUS):
+            with pytest.raises(RuntimeFailed, match="out of ideas"):
+                await batcher.run(rows(number))
+        assert not may.is_set()
+        await until(proving.is_set)
+        [waiting] = await queued(batcher, rows(8))
+        began = time.monotonic()
+        while time.monotonic() < began + 1.5 * TIMEOUT:  # noqa: ASYNC110 - the clock has no event
+            await asyncio.sleep(0.01)
+        assert (said, waiting.done()) == ([], False)
+        may.set()
+        if sound:
+            assert answers(await waiting) == [8]
+            assert said == []
+        else:
+            with pytest.raises(ModelNotReady, match="the golden samples differ"):
+                await waiting
+            assert [8] not in broken.batches
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+async def test_a_proof_that_hangs_holds_up_neither_a_stop_nor_the_model_for_ever(monkeypatch, stopped):
+    monkeypatch.setattr(instances, "PROOF_TIMEOUTS", 1e6 if stopped else 2)
+    broken, fresh, metrics = FakeRuntime(throws), FakeRuntime(), Metrics()
+    proving, may = threading.Event(), threading.Event()
+
+    def prove(_runtime: object) -> None:
+        proving.set()
+        may.wait()
+
+    renewal = Renewal(open=lambda: fresh, prove=prove)
+    async with batching(broken, timeout=TIMEOUT, renewal=renewal, metrics=metrics) as batcher:
+        said = watched(batcher)
+        for number in range(SUSPICIOUS):
             with pytest.raises(RuntimeFailed):
                 await batcher.run(rows(number))
-        running = await queued(batcher, rows(7))
         await until(proving.is_set)
-        running += await queued(batcher, rows(8))
-        may.set()
-        failed, waited = await asyncio.gather(*running, return_exceptions=True)
-        assert "out of ideas" in str(failed)
-        if sound:
-            assert answers(waited) == [8]
+        if stopped:
+            await batcher.stop()
         else:
-            assert isinstance(waited, ModelNotReady)
-            assert [8] not in broken.batches
+            await until(lambda: len(said) == 2)
+            assert "did not finish its proof" in said[0]
+            assert answers(await batcher.run(rows(9))) == [9]
+        assert metrics.registry.get_sample_value("convoy_instances_lost_total", VERSION) == 1
+        may.set()
+        await until(lambda: broken.closed)
+
+
+async def test_the_time_without_a_runtime_is_not_the_throughput_of_the_next(monkeypatch):
+    """Else calls with deadlines would be refused for many batches."""
+    clock = Clock()
+    monkeypatch.setattr(batcher_module, "time", clock)
+    broken, fresh = FakeRuntime(throws), FakeRuntime()
+    workshop = Workshop(fresh, sound=False)
+    workshop.gate.clear()
+    async with batching(broken, max_batch_size=1, renewal=workshop.renewal) as batcher:
+        await asyncio.gather(*[batcher.run(rows(number)) for number in range(SUSPICIOUS)], return_exceptions=True)
+        await until(lambda: batcher.problem)
+        clock.ahead = HOUR
+        workshop.gate.set()
+        await until(lambda: not batcher.problem)
+        await asyncio.gather(*[batcher.run(rows(number)) for number in range(ENOUGH + 1)])
+        assert 0 < batcher.throughput.seconds_per_row < HOUR / 100
+
+
+async def test_what_failed_is_no_throughput():
+    async with batching(FakeRuntime(throws), max_batch_size=1) as batcher:
+        await asyncio.gather(*[batcher.run(rows(number)) for number in range(2 * ENOUGH)], return_exceptions=True)
+        assert batcher.throughput.seconds_per_row == 0
+
+
+async def test_a_late_batch_of_those_before_a_swap_is_no_throughput_of_those_after(monkeypatch):
+    old, new = FakeRuntime(held=True), FakeRuntime()
+    async with batching(old) as batcher:
+        running = await queued(batcher, rows(1))
+        await begun(old)
+        swapping = asyncio.ensure_future(batcher.swap([new], 4))
+        await until(lambda: len(batcher._instances.idle) == 1)
+        observed = []
+        monkeypatch.setattr(batcher.throughput, "observe", lambda *rows, **_: observed.append(rows))
+        old.let_go()
+        await asyncio.gather(*running, swapping)
+        assert not observed
+        await batcher.run(rows(2))
+        assert len(observed) == 1
 
 
 async def test_rows_that_no_runtime_can_run_do_not_cost_the_model_its_runtime():

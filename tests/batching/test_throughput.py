@@ -43,6 +43,15 @@ def test_the_time_in_which_an_instance_had_nothing_to_do_does_not_count():
     assert throughput.seconds_per_row == pytest.approx(1)
 
 
+def test_batches_of_which_nothing_could_be_run_do_not_count():
+    throughput = learnt()
+    for number in range(STALE):
+        throughput.observe(0, ENOUGH + 100.0 * number, busy=True)
+    assert throughput.seconds_per_row == pytest.approx(1)
+    throughput.observe(1, ENOUGH + 100.0 * (STALE - 1) + 1, busy=True)
+    assert throughput.seconds_per_row == pytest.approx(1)
+
+
 def test_it_follows_the_batches():
     throughput = learnt()
     for number in range(200):

@@ -150,6 +150,15 @@ def test_a_staging_folder_whose_builder_is_not_known_is_left_alone(tmp_path):
     assert left_behind(tmp_path) == [".staging-fruit-0"]
 
 
+@pytest.mark.parametrize("host", ["another", ""])
+def test_what_a_builder_on_another_host_may_have_is_left_alone(tmp_path, host):
+    """Its lock may not be seen here."""
+    (tmp_path / ".staging-fruit-0").mkdir()
+    (tmp_path / ".staging-fruit-0.lock").write_text(host)
+    published(tmp_path)
+    assert left_behind(tmp_path) == [".staging-fruit-0", ".staging-fruit-0.lock"]
+
+
 def test_where_locks_do_not_work_nothing_is_removed(tmp_path, monkeypatch):
     def unsupported(*_arguments):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

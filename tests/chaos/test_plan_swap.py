@@ -177,7 +177,7 @@ async def test_a_plan_from_a_busy_machine_is_used_at_once_and_measured_again_by_
             await until(lambda server=server: in_force(server, BETTER))
             why = (await info(Asked(server, channel))).plan.why
             await until(lambda server=server: not server._loader._tuning)
-        assert why.endswith("others had 50% of the cores, so it is provisional") == (asked == 1)
+        assert why.endswith("others, served calls included, had 50% of the cores, so it is provisional") == (asked == 1)
 
 
 async def test_a_busier_measurement_does_not_replace_a_calmer_one(tmp_path, options, profiler):

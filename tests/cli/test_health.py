@@ -88,6 +88,23 @@ def test_nobody_there_is_one_sentence_with_the_address(bare):
     assert "Traceback" not in answer.output
 
 
+def test_what_the_server_says_itself_is_told_in_its_words():
+    details = "golden/x can't be read: No such file or directory"
+
+    class Unavailable(health_pb2_grpc.HealthServicer):
+        def Check(self, request, context):  # noqa: ARG002, N802 - the wire's names
+            context.abort(grpc.StatusCode.UNAVAILABLE, details)
+
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
+    health_pb2_grpc.add_HealthServicer_to_server(Unavailable(), server)
+    address = f"localhost:{server.add_insecure_port('localhost:0')}"
+    server.start()
+    try:
+        assert ask(address).stderr == f"{address} is unavailable: {details}\n"
+    finally:
+        server.stop(None).wait()
+
+
 def test_silence_ends_at_the_timeout():
     """A port that takes connections and never says a word must not hang the check."""
     with socket.create_server(("localhost", 0)) as silent:

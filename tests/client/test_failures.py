@@ -53,6 +53,41 @@ async def test_a_name_that_nobody_knows(connect):
         await connect("nobody.invalid:1").list_models(timeout=20)
 
 
+@pytest.mark.parametrize(
+    ("details", "why"),
+    [
+        (
+            "failed to connect to all addresses; last error: FAILED_PRECONDITION: unix:/x: No such file or directory",
+            "nothing listens there",
+        ),
+        ("failed to connect to all addresses; last error: INTERNAL: ipv4:127.0.0.1:1: Tls handshake failed", "the TLS"),
+        ("Stream removed (recvmsg:Connection reset by peer (104))", "the connection broke"),
+        ("Stream removed (GOAWAY received; Error code: 2; Debug Text: )", "the connection broke"),
+        ("UNAVAILABLE: ipv4:127.0.0.1:1: Socket closed", "the connection broke"),
+        ("Socket closed", "the connection broke"),
+        ("keepalive watchdog timeout", "the connection broke"),
+    ],
+)
+def test_what_grpc_says_where_it_did_not_reach_a_server(details, why):
+    assert errors.unreached(details).startswith(f"can't be reached: {why}")
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "model 'flowers' version 1 is UNAVAILABLE: golden/x can't be read: No such file or directory",
+        "model 'flowers' version 1 is UNAVAILABLE: model.onnx can't be read: Connection reset by peer",
+        "model 'keepalive' is not ready",
+    ],
+)
+async def test_the_server_s_own_sentence_is_kept_whatever_it_holds(client, canned, details):
+    canned.failures.extend([(Code.UNAVAILABLE, details)] * 9)
+    with pytest.raises(convoy.ServerUnavailable) as failed:
+        await client.classify(b"a rose", model="flowers")
+    assert details in str(failed.value)
+    assert "can't be reached" not in str(failed.value)
+
+
 async def test_waiting_for_a_server_ends_with_the_deadline_and_not_with_the_retries(connect, nobody):
     with pytest.raises(convoy.DeadlineExceeded, match=r"no answer within 2\.5 s"):
         await connect(nobody, wait_for_ready=True).list_models(timeout=2.5)

@@ -10,6 +10,7 @@ from expected import scores, scores_of_pixels
 from servers import settings
 
 from bundle.preprocessing import Limits
+from service.batching.batcher import Batcher
 from service.errors import DeadlinePassed, RequestInvalid
 from service.inference import dataplane, decoders
 from service.inference.dataplane import DataPlane
@@ -167,6 +168,23 @@ async def test_a_refused_call_takes_no_place(plane, metrics):
     with pytest.raises(RequestInvalid):
         await plane.classify(Request(TINY, {"": pictures(2)}, top_k=9))
     assert sample(metrics, "convoy_pending_images") == 0
+
+
+@pytest.mark.parametrize("owner", [Batcher, decoders.Decoders])
+async def test_a_call_that_can_not_be_handed_on_gives_its_places_and_its_version_back(
+    plane, metrics, monkeypatch, owner
+):
+    def fails(*_arguments, **_options):
+        raise MemoryError("no room for one more")
+
+    monkeypatch.setattr(owner, "submit" if owner is Batcher else "decode", fails)
+    version = plane._models.find(TINY)
+    leases = version._leases
+    pixels = np.zeros((2, 8, 8, 3), np.uint8) if owner is Batcher else pictures(2)
+    with pytest.raises(MemoryError):
+        await plane.classify(Request(TINY, {"": pixels}))
+    assert sample(metrics, "convoy_pending_images") == 0
+    assert version._leases == leases
 
 
 async def test_two_inputs_travel_together_past_a_bad_picture(people):

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 from bundles import make_bundle
-from servers import Asked, serving, until
+from servers import Asked, serving, settings, until
 from watched import Watched
 
 from protos.classifier.v1 import classifier_pb2 as pb
-from service.models import loader, quiet
+from service.errors import SettingsError
+from service.models import loader, quiet, repository
+from service.models.loader import Loader
 from service.models.version import State
 from service.runtimes.opening import open_runtime
+from service.telemetry.metrics import Metrics
 
 
 class Engine:
@@ -91,3 +94,50 @@ async def test_a_server_that_stops_does_not_wait_for_a_load_that_hangs(
         listed = await Asked(server, channel).stub.ListModels(pb.ListModelsRequest())
         assert [model.name for model in listed.models] == ["stuck"]
     assert "a load does not come back" in caplog.text
+
+
+@pytest.fixture
+def mount(monkeypatch) -> Iterator[threading.Event]:
+    """A mount on which every look at files hangs until it is let go."""
+    may, scan, stamp = threading.Event(), repository.scan, repository.stamp
+
+    def slow_scan(folder: Any) -> Any:
+        may.wait()
+        return scan(folder)
+
+    def slow_stamp(folder: Any) -> Any:
+        may.wait()
+        return stamp(folder)
+
+    monkeypatch.setattr(repository, "scan", slow_scan)
+    monkeypatch.setattr(repository, "stamp", slow_stamp)
+    yield may
+    may.set()
+
+
+async def test_a_version_whose_files_can_not_be_looked_at_is_unavailable_and_is_tried_again(tmp_path, mount):
+    make_bundle(tmp_path)
+    mount.set()
+    watched = Watched(tmp_path, load_timeout=0.1)
+    found = repository.scan(tmp_path)
+    mount.clear()
+    for _ in range(2):
+        await watched.registry.reconcile(found)
+        assert watched.states() == {1: State.UNAVAILABLE}
+        assert watched.reason(1).startswith("looking at its files took over 0.1 s (--load-timeout) and was given up")
+    mount.set()
+    watched._loader._threads._seconds = 60
+    await watched.registry.reconcile(found)
+    assert watched.states() == {1: State.READY}
+    await watched.registry.close()
+
+
+async def test_a_repository_that_hangs_is_said_and_holds_up_no_end(tmp_path, mount, monkeypatch):
+    monkeypatch.setattr(quiet, "LAST_SECONDS", 0.1)
+    make_bundle(tmp_path)
+    looking = Loader(settings(tmp_path, load_timeout=0.05), Metrics())
+    with pytest.raises(SettingsError, match=r"^--repository .* can't be read: reading it took over 0\.05 s"):
+        await looking.scan()
+    await looking.close()
+    [left] = looking._threads._busy
+    assert left.daemon

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -83,13 +83,20 @@ def test_the_stamp_of_a_version_that_is_gone_is_empty(tmp_path):
     assert repository.stamp(tmp_path / "1") == ()
 
 
+def looking(folder: Path) -> Callable[[], Awaitable[Sequence[PublishedModel]]]:
+    async def look() -> Sequence[PublishedModel]:
+        return repository.scan(folder)
+
+    return look
+
+
 async def test_the_first_look_raises_what_goes_wrong(tmp_path):
     async def refuse(_published: Sequence[PublishedModel]) -> None:
         raise SettingsError("no such device")
 
     make_bundle(tmp_path)
     with pytest.raises(SettingsError, match="no such device"):
-        await repository.watch(tmp_path, 0.01, refuse)
+        await repository.watch(looking(tmp_path), 0.01, refuse)
 
 
 async def test_an_interval_of_0_looks_once(tmp_path):
@@ -99,7 +106,7 @@ async def test_an_interval_of_0_looks_once(tmp_path):
         looks.append(published)
 
     make_bundle(tmp_path)
-    await repository.watch(tmp_path, 0, look)
+    await repository.watch(looking(tmp_path), 0, look)
     assert len(looks) == 1
 
 
@@ -116,7 +123,7 @@ async def test_a_later_look_that_fails_is_logged_and_the_next_one_comes(tmp_path
             raise outcome
 
     make_bundle(tmp_path)
-    watching = asyncio.ensure_future(repository.watch(tmp_path, 0.001, look))
+    watching = asyncio.ensure_future(repository.watch(looking(tmp_path), 0.001, look))
     await looked_again.wait()
     watching.cancel()
     assert problems(caplog) == ["no such device", None]
@@ -126,7 +133,7 @@ async def test_a_later_look_that_fails_is_logged_and_the_next_one_comes(tmp_path
 async def test_a_repository_that_is_unplugged_for_a_while_is_followed_again(tmp_path, caplog):
     looks: asyncio.Queue[Sequence[PublishedModel]] = asyncio.Queue()
     make_bundle(tmp_path / "models")
-    watching = asyncio.ensure_future(repository.watch(tmp_path / "models", 0.001, looks.put))
+    watching = asyncio.ensure_future(repository.watch(looking(tmp_path / "models"), 0.001, looks.put))
     await looks.get()
     (tmp_path / "models").rename(tmp_path / "unplugged")
     while not problems(caplog):  # noqa: ASYNC110 - the log has no event

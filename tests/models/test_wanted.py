@@ -7,8 +7,13 @@ from bundles import make_bundle
 from servers import until
 from watched import Watched
 
-from service.errors import ModelNotReady
+from service.errors import ModelNotReady, ModelUnusable
+from service.models import repository
+from service.models.labels import Labels
+from service.models.policy import Policy
 from service.models.version import ModelQuery, State
+from service.models.wanted import Wanted
+from service.telemetry.metrics import Metrics
 
 TINY = ModelQuery("tiny")
 READY = State.READY
@@ -35,6 +40,42 @@ async def test_the_server_s_policy_says_what_is_loaded(tmp_path, policy, loaded)
     await ready(watched, *loaded)
     assert watched.registry.find(TINY).number == 3
     await watched.registry.close()
+
+
+async def test_of_a_model_that_a_later_look_no_longer_found_nothing_is_to_be_loaded(tmp_path):
+    make_bundle(tmp_path)
+    wanted = Wanted(Policy(), Labels(None), Metrics())
+    [model] = repository.scan(tmp_path)
+    wanted.take([model])
+    assert list(wanted.to_load(model)) == [1]
+    wanted.take([])
+    assert list(wanted.to_load(model)) == []
+
+
+async def test_a_plan_that_could_not_be_followed_is_tried_again_where_it_failed(tmp_path, monkeypatch):
+    """A mount that stalls passes; what the file says does not change meanwhile."""
+    watched = Watched(tmp_path, version_policy="all")
+    publish(watched, 1, 2)
+    await ready(watched, 1, 2)
+    refused, asked, replan = {2}, [], watched._loader.replan
+
+    async def noted(servable):
+        asked.append(servable.bundle.version)
+        if servable.bundle.version in refused:
+            raise ModelUnusable("it may hang")
+        await replan(servable)
+
+    monkeypatch.setattr(watched._loader, "replan", noted)
+    write(watched, "[plan]\nmax_batch_size = 4\n")
+    await watched.follow()
+    assert (asked, watched.registry.problem("tiny")) == ([1, 2], "it may hang")
+    refused.clear()
+    await watched.follow()
+    assert (asked, watched.registry.problem("tiny")) == ([1, 2, 2], "")
+    await watched.follow()
+    assert asked == [1, 2, 2]
+    await watched.registry.close()
+    await watched._loader.close()
 
 
 async def test_the_latest_two_follow_what_is_published(tmp_path):

@@ -12,6 +12,7 @@ from service.models.labels import Labels
 from service.models.loader import Loader
 from service.models.policy import Policy
 from service.models.registry import Registry
+from service.models.repository import Stamp
 from service.models.version import Servable, State
 from service.telemetry.metrics import Metrics
 
@@ -48,6 +49,9 @@ class Watched:
         if self.before_load:
             await self.before_load(path)
         return await self._loader.load(path, replaces=replaces)
+
+    async def stamp(self, version: Path) -> Stamp:
+        return await self._loader.stamp(version)
 
     async def replan(self, servable: Servable) -> None:
         await self._loader.replan(servable)

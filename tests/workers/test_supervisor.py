@@ -5,12 +5,19 @@ import dataclasses
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from prometheus_client import CollectorRegistry
 from servers import LOCALHOST, settings, until
 
+from service.config import Shared
+from service.doors import Doors
 from service.errors import SettingsError
-from service.workers import supervisor
+from service.telemetry.http import HttpServer
+from service.telemetry.metrics import Metrics
+from service.workers import asking, supervisor
 from service.workers.supervisor import Supervisor
 
 
@@ -88,3 +95,61 @@ async def test_before_its_workers_answer_it_is_alive_and_not_ready(pair):
     parent._stop()
     assert parent._problem() == "draining"
     assert await running == 0
+
+
+@pytest.fixture
+def idle(pair) -> Iterator[Supervisor]:
+    """A parent that has not begun."""
+    parent = pair()
+    yield parent
+    parent._http._server.server_close()
+    parent._guard.close()
+
+
+@contextmanager
+def answering(door: str, registry: CollectorRegistry) -> Iterator[None]:
+    server = HttpServer(door, 0, registry, live=lambda: None, ready=lambda: None)
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+class Broken(CollectorRegistry):
+    """Metrics that can't be told: HTTP then answers 500 with a sentence."""
+
+    def collect(self):
+        raise RuntimeError("a defect")
+
+
+def test_one_that_comes_back_waits_for_what_its_siblings_serve(idle):
+    parent, doors, metrics = idle, Doors(), Metrics()
+    metrics.state("tiny", 1, "READY")
+    assert parent._shared("door") == Shared("door", frozenset())
+    parent._workers[0].door = doors.address("0")
+    assert parent._shared("door") == Shared("door", frozenset()), "it has a process, and no door yet"
+    with answering(doors.address("0"), metrics.registry):
+        assert parent._shared("door") == Shared("door", frozenset({"tiny"}))
+    doors.close()
+
+
+def test_a_sibling_that_answers_something_odd_or_nothing_is_not_taken_to_serve_nothing(idle, monkeypatch, capfd):
+    parent, doors = idle, Doors()
+    unsure = Shared("door", frozenset(), unsure=True)
+    parent._workers[1].door = doors.address("1")
+    with answering(doors.address("1"), Broken()):
+        assert asking.get(doors.address("1"), "/metrics")[0] == 500
+        assert parent._shared("door") == unsure
+        parent.metrics.registry.collect()
+    with monkeypatch.context() as other:
+        other.setattr(asking, "get", lambda *_: (200, "A server error occurred."))
+        assert parent._shared("door") == unsure
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(doors.address("2"))
+        mute.listen()
+        parent._workers[1].door = doors.address("2")
+        monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.05)
+        assert parent._shared("door") == unsure
+    doors.close()
+    capfd.readouterr()  # wsgiref's traceback

@@ -2,7 +2,8 @@
 
 A plan that was measured while others took the cores is chosen from wrong figures, so it must not be kept as if it were
 right. Counted from what Linux says of each core and of this process's children, between two moments; what can't be
-known, as on other systems or in so short a time, counts as undisturbed. Asked by `planner`, whose profiler is a child.
+known, as on other systems or in so short a time, counts as undisturbed. Only children are not "others": the calls that
+this server answers while it measures disturb as much, and count. Asked by `planner`, whose profiler is a child.
 """
 
 import os
@@ -38,7 +39,10 @@ def now() -> Moment:
 
 
 def taken_by_others(before: Moment, after: Moment, cores: int) -> float:
-    """The share of the usable cores that others had between the moments, children of this process not counted."""
+    """The share of the usable cores that others had between the moments.
+
+    Children of this process are not counted, its own threads are.
+    """
     idle, spent = after.idle - before.idle, after.spent - before.spent
     children, seconds = after.children - before.children, after.clock - before.clock
     if not idle + spent or seconds < _LEAST_SECONDS:

@@ -101,7 +101,7 @@ class Fit:
 class Choice:
     """A plan, why it is the one, the table it was chosen from, and its latency by batch size where it was measured.
 
-    `busy` is the share of the cores that others had while it was measured.
+    `busy` is the share of the cores that others, this server's own calls among them, had while it was measured.
     """
 
     plan: Plan

@@ -107,7 +107,8 @@ class Planner:
         best = best or Choice(task.usual, "no plan could be measured in time", tuple(table))
         if busy <= machine.BUSY:
             return replace(best, busy=busy)
-        return replace(best, busy=busy, why=f"{best.why}; others had {busy:.0%} of the cores, so it is provisional")
+        others = f"others, served calls included, had {busy:.0%} of the cores, so it is provisional"
+        return replace(best, busy=busy, why=f"{best.why}; {others}")
 
     def without(self, task: Task, choice: Choice, reason: str) -> Choice:
         """The next best choice, since this one's plan could not be opened or proved."""
