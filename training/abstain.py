@@ -32,7 +32,8 @@ class Threshold:
 def threshold(probabilities: NDArray[np.floating], labels: NDArray[np.int64], precision: float) -> Threshold:
     """The lowest score with which the answered pictures are right at least as often as wished, from 0 to 1.
 
-    `probabilities` are [n, classes]. At least 30 pictures (or all, where there are fewer) must be answered.
+    `probabilities` are [n, classes]. At least 30 pictures (or all, where there are fewer) must be answered. The score
+    is 0 where all answers together are right often enough: the least one seen would call others unsure for no reason.
     """
     scores = probabilities.max(axis=1).astype(np.float32)  # as a server compares them
     order = np.argsort(-scores, kind="stable")
@@ -41,6 +42,8 @@ def threshold(probabilities: NDArray[np.floating], labels: NDArray[np.int64], pr
     precisions = np.cumsum((probabilities.argmax(axis=1) == labels)[order]) / answered
     # Equal scores are answered together or not at all, so only the last of them is a place to stop.
     stops = np.append(ranked[1:] < ranked[:-1], True) & (answered >= min(_LEAST_ANSWERED, len(ranked)))
+    if precisions[-1] >= precision:
+        return Threshold(score=0.0, precision=float(precisions[-1]), coverage=1.0, reached=True)
     reaching = np.flatnonzero(stops & (precisions >= precision))
     if len(reaching):
         return _at(int(reaching[-1]), ranked, precisions, reached=True)

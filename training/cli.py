@@ -6,10 +6,11 @@ or by SIGTERM, leaves nothing in the repository, and in its run folder all that 
 
 import dataclasses
 import re
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,10 +24,12 @@ from training.config import TrainingConfig
 from training.datasets import DATASETS, FILES, Dataset, FileOptions, fashion_mnist, load, of_files
 from training.errors import ConfigInvalid, ExportUnfaithful, TrainingDiverged, TrainingError
 from training.fitting.cluster import share
-from training.fitting.runs import CHECKPOINT_SECONDS, Run, open_run
+from training.fitting.runs import CHECKPOINT_SECONDS, Run, epochs_done, open_run
 from training.options import with_settings
 from training.sizing import sized
 from training.startup import choose_tensorflow, start_tensorflow
+
+Say = Callable[[str], None]
 
 _REPOSITORY = Path("models")  # unless told otherwise
 
@@ -93,6 +96,20 @@ def train(
     except (TrainingError, BundleError) as error:
         typer.echo(f"convoy train: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, TrainingDiverged | ExportUnfaithful) else 2) from error
+    except (KeyboardInterrupt, SystemExit) as stop:
+        typer.echo(f"convoy train: {_stopped(where.run)}", err=True)
+        raise typer.Exit(128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)) from None
+
+
+def _stopped(run: Path | None) -> str:
+    """What is left of a run that was stopped, and how it goes on."""
+    if run is None:
+        return "stopped; nothing was kept, as only a run with --run FOLDER can go on"
+    done = epochs_done(run)
+    if done is None:
+        return "stopped before the first epoch; nothing was kept"
+    epochs = f"{done:,} whole epoch{'' if done == 1 else 's'}"
+    return f"stopped with {epochs} kept; go on with convoy train --resume {shlex.quote(str(run))}"
 
 
 def _config(dataset: str | None, variant: str | None, file: Path | None, changes: dict[str, Any]) -> TrainingConfig:
@@ -169,22 +186,24 @@ def _run(config: TrainingConfig | None, where: _Where, began: float) -> None:
             checks.check(config, repository, where.others)
         assert config is not None  # noqa: S101 - without a run folder there is no --resume
         assert repository is not None  # noqa: S101 - a run has one
-        pictures = _data_and_tensorflow(config, where.cache)
-        config = _told(config, pictures)
-        bundle = _train(config, pictures, repository, run, where)
+        notes: list[str] = []
+        say = telling.noting(_say, notes)
+        pictures = _data_and_tensorflow(config, where.cache, say)
+        config = _told(config, pictures, say)
+        bundle = _train(config, pictures, repository, run, where, say=say, notes=notes)
         if bundle is not None:
             _tell_published(bundle, repository, pictures, time.monotonic() - began)
 
 
-def _data_and_tensorflow(config: TrainingConfig, cache: Path | None) -> Dataset:
+def _data_and_tensorflow(config: TrainingConfig, cache: Path | None, say: Say) -> Dataset:
     """Loads both, the quicker first."""
     choose_tensorflow()
     if config.dataset in {FILES, fashion_mnist.NAME}:  # others import TensorFlow themselves, with its chatter
-        pictures = _load(config, cache)
+        pictures = _load(config, cache, say)
         _start(config)
         return pictures
     _start(config)
-    return _load(config, cache)
+    return _load(config, cache, say)
 
 
 def _start(config: TrainingConfig) -> None:
@@ -192,9 +211,9 @@ def _start(config: TrainingConfig) -> None:
     start_tensorflow(look_for_devices=config.distribute != "workers")
 
 
-def _load(config: TrainingConfig, cache: Path | None) -> Dataset:
+def _load(config: TrainingConfig, cache: Path | None, say: Say) -> Dataset:
     folder = Path(config.data) if config.data else None
-    return load(config.dataset, folder, options=file_options(config), cache=cache, say=_say)
+    return load(config.dataset, folder, options=file_options(config), cache=cache, say=say)
 
 
 def file_options(config: TrainingConfig) -> FileOptions:
@@ -202,30 +221,37 @@ def file_options(config: TrainingConfig) -> FileOptions:
     return FileOptions(**{knob.name: getattr(config, knob.name) for knob in dataclasses.fields(FileOptions)})
 
 
-def _told(asked: TrainingConfig, pictures: Dataset) -> TrainingConfig:
+def _told(asked: TrainingConfig, pictures: Dataset, say: Say) -> TrainingConfig:
     """The configuration fitted to the number of pictures, after saying what was found and chosen."""
     count = len(pictures.limited(asked.limit).train)
     config = sized(asked, count)
     for sentence in (*telling.of_data(pictures, config), *telling.of_recipe(asked, config, count)):
-        _say(sentence)
+        say(sentence)
     return config
 
 
 def _train(
-    config: TrainingConfig, pictures: Dataset, repository: Path, run: Run | None, where: _Where
+    config: TrainingConfig,
+    pictures: Dataset,
+    repository: Path,
+    run: Run | None,
+    where: _Where,
+    *,
+    say: Say,
+    notes: Sequence[str],
 ) -> Bundle | None:
     """Trains and publishes; of several processes the first publishes, the others give None."""
     from training.publish import train_and_publish
     from training.train import Logging, train
 
-    logging = Logging(run=run, checkpoint_seconds=where.checkpoint_seconds, tensorboard=where.tensorboard, say=_say)
+    logging = Logging(run=run, checkpoint_seconds=where.checkpoint_seconds, tensorboard=where.tensorboard, say=say)
     if not (mine := share(config.distribute)).leads:
         train(config, pictures, logging)
         _say(f"worker {mine.number} is done; worker 0 publishes")
         return None
     if run is not None:
         run.begin()
-    bundle = train_and_publish(config, pictures, repository, _say, logging)
+    bundle = train_and_publish(config, pictures, repository, say, logging, notes=notes)
     if run is not None:
         run.mark_published(bundle.path)
     return bundle

@@ -4,7 +4,6 @@ Exit code 2 for a mistake or an open question, 1 for a model that can't be publi
 is stopped, by Ctrl-C or by SIGTERM, leaves nothing behind.
 """
 
-import shlex
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bundle.errors import BundleError
+from bundle.publishing import check_place
+from training import telling
 from training.cli import cleaned_up_on_sigterm
 from training.errors import ExportUnfaithful, TrainingError
 from training.foreign import counting, deciding, pictures, reading, scaling
@@ -20,6 +21,8 @@ from training.foreign.wishes import Wishes, parse_size, read_labels
 from training.startup import start_tensorflow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from training.foreign.contract import Contract
     from training.foreign.original import Original
     from training.foreign.publish import Published
@@ -100,10 +103,12 @@ class _Run:
 
     def whole(self, *, dry_run: bool) -> None:
         """The heavy libraries are imported last, so that a mistake in the call is said at once."""
+        check_place(self.repository, self.name)
         reading.check_path(self.model)
         counting.check_labels(self.model, self.wishes)
-        golden = None if self.golden is None else pictures.find(self.golden, self.wishes.labels)
+        golden = None if self.golden is None else self._golden(self.golden)
         if reading.needs_tensorflow(self.model):
+            _say("starting TensorFlow")
             start_tensorflow()
         original = reading.read(self.model, self.custom)
         contract = deciding.decide(original, self.wishes)
@@ -116,7 +121,11 @@ class _Run:
         published = publish_foreign(
             original, contract, self.repository, self.name, golden=golden, tolerance=self.tolerance, say=_say
         )
-        _tell_published(published, self.repository)
+        _tell_published(published, self.repository, () if golden is None else golden.files)
+
+    def _golden(self, folder: Path) -> pictures.Folder:
+        """The user's pictures that can be used, before the minutes that a model may take to load."""
+        return pictures.usable(pictures.find(folder, self.wishes.labels), _say)
 
 
 def _tell(original: "Original", contract: "Contract") -> None:
@@ -133,17 +142,17 @@ def _tell(original: "Original", contract: "Contract") -> None:
     typer.echo(f"  head {contract.head!r}: {len(contract.labels)} classes, {contract.answer.activation}")
 
 
-def _tell_published(published: "Published", repository: Path) -> None:
+def _tell_published(published: "Published", repository: Path, asked: "Sequence[Path]") -> None:
     for name, proofs in groupby(published.proofs, key=lambda proof: proof.format):
         typer.echo(f"  {_proved(name, list(proofs))}")
     if published.accuracy is not None:
-        typer.echo(
-            f"  accuracy {published.accuracy:.4f} on {published.pictures:,} labelled pictures, from encoded bytes"
-        )
+        asked_about = f"{published.pictures:,} labelled golden pictures"
+        typer.echo(f"  accuracy {published.accuracy:.4f} on {asked_about}, from encoded bytes")
     for note in published.notes:
         typer.echo(f"  note: {note}")
     typer.echo(f"published {published.bundle.path}")
-    typer.echo(f"next: convoy serve --repository {shlex.quote(str(repository))}")
+    for line in telling.what_next(published.bundle, repository, asked):
+        typer.echo(line)
 
 
 def _proved(name: str, proofs: "list[Parity]") -> str:

@@ -26,6 +26,7 @@ def report(
         bundle = store.open_bundle(store.resolve(path))
         folder = out or Path(f"{bundle.name}-{bundle.version}-report")
         _refuse_inside(folder, bundle)
+        typer.echo("- starting TensorFlow")
         start_tensorflow()
         page = _make(bundle, folder)
     except BundleError as error:

@@ -60,6 +60,7 @@ def show(
             labels_file=labels or Path(),
             preprocess=None if preprocess is None else scaling.parse(preprocess),
         )
+        typer.echo("- starting TensorFlow")
         start_tensorflow()
 
         from training.opened import open_model, read_pictures

@@ -119,11 +119,16 @@ def _uncalibrated(head: HeadSpec) -> str:
 def _thresholds(
     model: keras.Model, task: Task, split: Split, precision: float, say: Callable[[str], None]
 ) -> dict[str, Threshold]:
-    """The thresholds of the heads that can reach the precision; who can't is told of."""
+    """The thresholds of the heads that can reach the precision; each is told of, and who can't."""
     answers, labels = _answers(model, task, split), task.examples(split, FIXED_SEED).targets
     found = {head.name: threshold(answers[head.output], labels[head.name], precision) for head in task.heads}
     for head, best in found.items():
-        if not best.reached:
+        if best.reached:
+            say(
+                f"head {head!r} abstains below a score of {best.score:.3f}: {best.precision:.2%} of its other "
+                f"validation answers are right, and those are {best.coverage:.1%} of all"
+            )
+        else:
             say(
                 f"head {head!r} will answer every picture, however unsure: no least score makes {precision:.2%} of its "
                 f"validation answers right; the best is {best.precision:.2%}, from a score of {best.score:.3f} on, "

@@ -117,9 +117,20 @@ def preset(dataset: str, variant: str | None = None) -> TrainingConfig:
         raise ConfigInvalid(
             f"there is no dataset {dataset!r}; choose from {', '.join(DATASETS)}, or give a folder or table by --data"
         )
-    family = fashion_mnist.NAME if dataset == fashion_mnist.NAME else _PICTURES
+    family = _family(dataset)
     name = family if variant is None else f"{family}_{variant}"
     if name not in PRESETS:
         variants = [known.removeprefix(f"{family}_") for known in PRESETS if known.startswith(f"{family}_")]
         raise ConfigInvalid(f"there is no preset {variant!r} for {dataset}; choose from {', '.join(variants)}")
     return dataclasses.replace(PRESETS[name](), dataset=dataset)
+
+
+def is_own(config: TrainingConfig, knob: str) -> bool:
+    """Whether a setting is as a recipe for that dataset and architecture has it, so perhaps nobody has said it."""
+    recipes = [make() for name, make in PRESETS.items() if name.startswith(_family(config.dataset))]
+    alike = [recipe for recipe in recipes if recipe.architecture == config.architecture]
+    return getattr(config, knob) in [getattr(recipe, knob) for recipe in alike]
+
+
+def _family(dataset: str) -> str:
+    return fashion_mnist.NAME if dataset == fashion_mnist.NAME else _PICTURES

@@ -43,12 +43,14 @@ def train_and_publish(
     repository: Path,
     say: Callable[[str], None] = lambda _: None,
     logging: Logging | None = None,
+    *,
+    notes: Sequence[str] = (),
 ) -> Bundle:
     """Trains, exports, proves and measures a model and publishes it as the next version of `config.name`.
 
-    `say` is told what comes next, one sentence a step; `logging` is where training leaves traces. Raises ConfigInvalid
-    and PublishError (for a repository that can't be written) before any training, TrainingDiverged, RunUnusable,
-    ExportUnfaithful.
+    `say` is told what comes next, one sentence a step; `logging` is where training leaves traces; `notes`, to which
+    `say` may add until the end, are sentences for the report. Raises ConfigInvalid and PublishError (for a repository
+    that can't be written) before any training, TrainingDiverged, RunUnusable, ExportUnfaithful.
     """
     dataset = dataset.limited(config.limit)
     task = architectures.task_of(config.architecture, dataset)
@@ -117,6 +119,7 @@ def train_and_publish(
             evaluations=evaluations,
             parity=parity,
             confidences=confidences,
+            notes=notes,
         )
         write_record(folder, record, {head.name: head.labels for head in task.heads}, trained.model)
         make_report(Bundle(folder, manifest), folder / REPORT, config.name)

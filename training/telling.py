@@ -1,12 +1,12 @@
 """The sentences by which a run tells a person what it took, what it chose, and what to do next.
 
 Pure functions from values to lines of text, so that whoever reads the output alone understands the run. Called by
-`training.cli`.
+`training.cli` and `training.cli_publish`.
 """
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from training.sizing import steps_of_epoch
 _CLASSES = 10  # that are named one by one
 _FEW = 100  # pictures of a split below which its accuracy is hardly known: 10 points either way
 _DEVIATIONS = 1.96  # of a normal distribution on either side of what happens 95 times in 100
+_NOTED = ("WARNING: ", "note: ", "skipped ", "head ", "no int8 variant ")
 _PORT = 8500  # of `convoy serve`, unless told otherwise
 
 
@@ -48,6 +49,20 @@ def of_recipe(asked: TrainingConfig, config: TrainingConfig, pictures: int) -> I
             f"{before:,} steps, too few to learn from, so it is {config.epochs:,} epochs in batches of "
             f"{config.batch_size:,}: {config.epochs * steps:,} steps (--epochs, --batch-size say it otherwise)"
         )
+
+
+def noting(say: Callable[[str], None], notes: list[str]) -> Callable[[str], None]:
+    """`say` that keeps in `notes` what a reader of the report should know, too: warnings, what was left out or chosen.
+
+    Such sentences are known by how they begin.
+    """
+
+    def heard(sentence: str) -> None:
+        say(sentence)
+        if sentence.startswith(_NOTED):
+            notes.append(sentence)
+
+    return heard
 
 
 def what_next(bundle: Bundle, repository: Path, pictures: Sequence[Path]) -> Iterator[str]:

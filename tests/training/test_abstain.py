@@ -21,7 +21,12 @@ def test_the_lowest_score_that_keeps_the_precision():
 
 def test_a_precision_that_all_answers_have_leaves_nothing_out():
     found = threshold(*answers([0.9, 0.8, 0.7], [1, 1, 0]), precision=0.6)
-    assert (found.score, found.coverage) == (np.float32(0.7), 1)
+    assert (found.score, found.precision, found.coverage, found.reached) == (0, 2 / 3, 1, True)
+
+
+def test_answers_that_are_all_right_need_no_threshold():
+    """The least score of few pictures is no bound for others."""
+    assert threshold(*answers([0.9999, 0.9976], [1, 1]), precision=0.99).score == 0
 
 
 def test_equal_scores_are_answered_together():

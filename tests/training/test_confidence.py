@@ -77,8 +77,12 @@ def test_a_temperature_is_fitted_on_enough_pictures_only(dataset, task, count, f
 
 
 def test_the_wished_precision_holds_on_pictures_that_had_no_say(dataset, task):
-    found = settle(model(), task, dataset, calibrate=True, abstain_precision=0.8)[CLASS_HEAD]
+    said = []
+    found = settle(model(), task, dataset, calibrate=True, abstain_precision=0.8, say=said.append)[CLASS_HEAD]
     assert found.threshold.precision >= 0.8
+    [sentence] = said
+    assert sentence.startswith(f"head {CLASS_HEAD!r} abstains below a score of {found.threshold.score:.3f}: 80.")
+    assert sentence.endswith(f" are right, and those are {found.threshold.coverage:.1%} of all")
     assert found.test_precision == pytest.approx(0.8, abs=0.02)
     assert 0.2 < found.test_coverage < 0.9
     assert found.metrics["test_answered_coverage"] == found.test_coverage

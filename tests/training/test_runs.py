@@ -1,6 +1,7 @@
 """The run folder: what is kept, what is refused."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import shapes
 
 from training.errors import ConfigInvalid, RunUnusable
-from training.fitting.runs import Position, open_run
+from training.fitting.runs import Position, epochs_done, open_run
+from training.presets import preset
 
 DIGEST = "sha256:1"
 ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)]
@@ -59,11 +61,13 @@ def test_a_run_that_was_never_saved_begins_anew(tmp_path):
         run.begin()
     with open_run(tmp_path / "run", None, None) as run:
         assert run.load(DIGEST) is None
+    assert epochs_done(tmp_path / "run") == 0
 
 
 def test_a_run_whose_data_was_wrong_is_not_begun(tmp_path):
     with open_run(tmp_path / "run", shapes.config(epochs=3), None):
         pass
+    assert epochs_done(tmp_path / "run") is None
     with open_run(tmp_path / "run", shapes.config(epochs=4), None) as run:
         assert run.config.epochs == 4
 
@@ -72,6 +76,17 @@ def test_another_configuration_is_refused_with_what_differs(folder):
     with (
         pytest.raises(ConfigInvalid, match=r"was begun with epochs 3, not 4; begin another .* or go on .*--resume"),
         open_run(folder, shapes.config(epochs=4), None),
+    ):
+        pass
+
+
+def test_a_value_that_perhaps_nobody_gave_is_said_to_be_the_recipes(tmp_path):
+    recipe = preset("files")
+    with open_run(tmp_path / "run", recipe, None) as run:
+        run.begin()
+    with (
+        pytest.raises(ConfigInvalid, match=r"was begun with epochs 30 \(the recipe's own\), not 5; "),
+        open_run(tmp_path / "run", dataclasses.replace(recipe, epochs=5), None),
     ):
         pass
 

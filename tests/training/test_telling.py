@@ -92,3 +92,12 @@ def test_of_many_epochs_some_are_told(epochs):
     assert (told[0], told[-1]) == (1, epochs)
     assert len(told) <= 52
     assert epochs > 50 or len(told) == epochs
+
+
+def test_what_belongs_into_the_report_is_said_and_kept():
+    said, notes = [], []
+    say = telling.noting(said.append, notes)
+    sentences = ["starting TensorFlow", "WARNING: only 3 pictures", "skipped a.png: damaged", "exporting"]
+    for sentence in sentences:
+        say(sentence)
+    assert (said, notes) == (sentences, sentences[1:3])

@@ -102,7 +102,7 @@ def in_process(*arguments):
 
 def test_real_data_becomes_a_version_with_the_accuracy_that_is_printed(tmp_path, data):
     arguments = ["--preset", "quick", "--name", "clothes", "--epochs", "2", "--limit", "4000", "--seed", "7"]
-    arguments += ["--no-int8", "--no-calibrate", "--abstain-precision", "0.8"]
+    arguments += ["--no-int8", "--no-calibrate", "--abstain-precision", "0.95"]
     finished = convoy_train(
         "fashion_mnist", "--data", data, "--repository", str(tmp_path), *arguments, KERAS_BACKEND="jax"
     )
@@ -121,29 +121,39 @@ def test_real_data_becomes_a_version_with_the_accuracy_that_is_printed(tmp_path,
     [head] = bundle.manifest.heads
     assert head.temperature is None
     assert head.abstain_below > 0.1
-    assert bundle.manifest.metrics["test_answered_precision"] == pytest.approx(0.8, abs=0.05)
+    assert f"- head 'class' abstains below a score of {head.abstain_below:.3f}: 95." in finished.stdout
+    assert bundle.manifest.metrics["test_answered_precision"] == pytest.approx(0.95, abs=0.05)
+    page = (bundle.path / "report" / "index.html").read_text(encoding="utf-8")
+    assert f"abstains below a score of {head.abstain_below:.3f}: " in page.partition('id="architecture"')[0]
     assert {variant.precision for variant in bundle.manifest.variants} == {"fp32"}
 
 
-def test_a_run_that_is_stopped_leaves_nothing(tmp_path, data):
-    signals = (signal.SIGINT, signal.SIGTERM)
-    processes = [start_training(data, tmp_path / str(number)) for number in signals]
-    for process, number in zip(processes, signals, strict=True):
+def test_a_run_that_is_stopped_leaves_nothing_and_says_how_it_goes_on(tmp_path, data):
+    run = tmp_path / "a run"
+    nothing = "stopped; nothing was kept, as only a run with --run FOLDER can go on"
+    stops = {
+        signal.SIGINT: (start_training(data, tmp_path / "0"), 130, nothing),
+        signal.SIGTERM: (
+            start_training(data, tmp_path / "1", "--run", str(run)),
+            143,
+            rf"stopped with \d+ whole epochs? kept; go on with convoy train --resume '{run}'",
+        ),
+    }
+    for number, (process, *_) in stops.items():
         assert any(line.startswith("Epoch 1") for line in process.stdout)
-        assert list((tmp_path / str(number)).glob(".staging-*"))
         process.send_signal(number)
-    for process, number in zip(processes, signals, strict=True):
+    for process, code, sentence in stops.values():
         _, errors = process.communicate(timeout=60)
-        assert process.returncode != 0
-        assert "Traceback" not in errors
-        assert list((tmp_path / str(number)).iterdir()) == []
+        assert process.returncode == code
+        assert re.fullmatch(f"convoy train: {sentence}\n", errors)
+    assert list(tmp_path.glob("[01]/*")) == []
 
 
-def start_training(data, repository):
+def start_training(data, repository, *extra):
     # Ctrl-C is ignored where the tests themselves were started in the background; the child must not inherit that.
     command = "import signal, convoy; signal.signal(signal.SIGINT, signal.default_int_handler); convoy.main()"
     arguments = ["train", "fashion_mnist", "--preset", "quick", "--data", data, "--repository", str(repository)]
-    arguments += ["--limit", "2000", "--epochs", "1000"]
+    arguments += ["--limit", "2000", "--epochs", "1000", *extra]
     return subprocess.Popen(
         [sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training import presets
 from training.atomic import replacing, write_atomically
 from training.config import TrainingConfig
 from training.errors import ConfigInvalid, RunUnusable
@@ -134,6 +135,14 @@ def open_run(folder: Path, config: TrainingConfig | None, repository: Path | Non
         yield Run(folder, config, repository)
 
 
+def epochs_done(folder: Path) -> int | None:
+    """How many whole epochs the run in `folder` has behind it; None where none was begun there. Raises RunUnusable."""
+    if _begun(folder) is None:
+        return None
+    path = folder / _CHECKPOINT
+    return int(_read(path)[1]["epoch"]) if path.exists() else 0
+
+
 def _begun(folder: Path) -> tuple[TrainingConfig, Path] | None:
     path = folder / _RUN
     try:
@@ -151,8 +160,9 @@ def _refuse_another(folder: Path, begun: TrainingConfig, config: TrainingConfig)
     before, now = dataclasses.asdict(begun), dataclasses.asdict(config)
     for name in before:
         if before[name] != now[name]:
+            origin = " (the recipe's own)" if presets.is_own(begun, name) else ""
             raise ConfigInvalid(
-                f"the run in {folder} was begun with {name} {before[name]}, not {now[name]}; "
+                f"the run in {folder} was begun with {name} {before[name]}{origin}, not {now[name]}; "
                 "begin another in a new folder, or go on with what it was begun with by --resume"
             )
 

@@ -5,7 +5,8 @@ be enlarged, cut down and squeezed, as PNG and JPEG, in colour and grey. They sh
 whether the model knows what it sees, only the user's pictures tell. Called by `publish`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +22,9 @@ from training.errors import ConfigInvalid
 
 MOST_GOLDEN = 32
 
+_NAMED = 20  # pictures that can't be used which are named one by one
+# The model's size is not known yet, but a damaged file can't be decoded to any other.
+_ANY_SIZE = Preprocessing(input="any", height=32, width=32, channels=3)
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 # Height and width as parts of the input's: as it is, larger, portrait, landscape, smaller.
 _SIZES = ((1.0, 1.0), (2.0, 2.0), (1.5, 1.0), (1.0, 1.7), (0.6, 0.6))
@@ -64,6 +68,36 @@ def find(folder: Path, labels: tuple[str, ...]) -> Folder:
         )
     labelled = [(file, labels.index(name)) for name in known for file in below[name]]
     return Folder(files, tuple(sorted(labelled, key=lambda one: (one[1], one[0]))))
+
+
+def usable(folder: Folder, say: Callable[[str], None]) -> Folder:
+    """The folder without the pictures that can't be decoded, of which `say` is told by name.
+
+    Raises ConfigInvalid where none is left. Takes some milliseconds a picture.
+    """
+    with ThreadPoolExecutor() as threads:
+        reasons = dict(zip(folder.files, threads.map(_flaw, folder.files), strict=True))
+    flawed = [(file, reason) for file, reason in reasons.items() if reason]
+    if len(flawed) == len(folder.files):
+        file, reason = flawed[0]
+        raise ConfigInvalid(
+            f"--golden: not one of {len(flawed):,} pictures can be used, as {file}: {reason}; mend them"
+        )
+    for file, reason in flawed[:_NAMED]:
+        say(f"skipped {file}: {reason}")
+    if len(flawed) > _NAMED:
+        say(f"skipped {len(flawed) - _NAMED:,} more pictures that can't be used")
+    good = tuple(file for file in folder.files if not reasons[file])
+    return Folder(good, tuple((file, label) for file, label in folder.labelled if not reasons[file]))
+
+
+def _flaw(file: Path) -> str:
+    """Why a file can't be decoded, "" where it can."""
+    try:
+        decode(file.read_bytes(), _ANY_SIZE)
+    except (ImageError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _pictures(files: Iterable[Path]) -> tuple[Path, ...]:

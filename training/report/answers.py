@@ -53,7 +53,7 @@ def classes(subject: Subject) -> Section:
     parts: list[Part] = []
     for head, answers in subject.record.evaluations.items():
         labels = subject.labels[head]
-        right = f"{answers.accuracy:.2%} of {len(answers.labels):,} test examples are right"
+        right = f"{answers.accuracy:.2%} of {len(answers.labels):,} {subject.judged_on} are right"
         caption = (
             f"{_head(head, subject)}{right}; a row is a true class, blue its right answers, orange what its others "
             "were taken for."

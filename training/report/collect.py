@@ -42,6 +42,7 @@ def collect(
     evaluations: Mapping[str, Evaluation],
     parity: Sequence[Parity],
     confidences: Mapping[str, Confidence],
+    notes: Sequence[str] = (),
 ) -> Record:
     """The record of a version that lies in `folder`, exported; `split` is the one that was evaluated."""
     asked = task.examples(split, FIXED_SEED)
@@ -54,6 +55,7 @@ def collect(
     speeds = speed.measure(folder, manifest.variants, examples.pictures)
     return Record(
         metrics=_metrics(trained, evaluations, parity, task.heads, confidences)
+        | {"notes": list(notes)}
         | {"speed": {"machine": speed.machine(), "runs": [dataclasses.asdict(one) for one in speeds]}},
         evaluations=evaluations,
         examples=examples,

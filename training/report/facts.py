@@ -15,11 +15,15 @@ _DIGEST = 19  # letters of a digest that tell it from others: "sha256:" and 12 d
 def headline(subject: Subject) -> dict[str, str]:
     """The figures at the top of the page, by what they are called; those that are not known are left out."""
     metrics, manifest = subject.record.metrics, subject.manifest
-    shares = {"test_accuracy": "test accuracy", "accuracy": "accuracy"}
+    is_tested = subject.judged_on == "test examples"
+    shares = {
+        "test_accuracy": "test accuracy" if is_tested else f"accuracy on {subject.judged_on}",
+        "accuracy": "accuracy",
+    }
     shares |= {f"{head.name}_test_accuracy": f"{head.name} accuracy" for head in manifest.heads[1:]}
     figures = {words: f"{manifest.metrics[name]:.2%}" for name, words in shares.items() if name in manifest.metrics}
     if "test_pictures" in metrics:
-        figures["test examples"] = f"{metrics['test_pictures']:,}"
+        figures[subject.judged_on] = f"{metrics['test_pictures']:,}"
     figures["labels"] = " + ".join(f"{len(labels):,}" for labels in subject.labels.values())
     if subject.model is not None:
         figures["parameters"] = _short(subject.model.count_params())
@@ -42,6 +46,8 @@ def summary(subject: Subject) -> Section:
         is_ours = "architecture" in config
         caption = "How it was trained; all other settings are the usual ones." if is_ours else "What it was made from."
         parts.append(Facts(caption, said))
+    if notes := subject.record.metrics.get("notes"):
+        parts.append(Table("What the run warned of, left out or chose.", [("note", "text")], [(one,) for one in notes]))
     parts.append(Facts("Where it comes from.", _origin(subject)))
     return Section("summary", "Summary", "What it takes and gives, how it was made, and by what.", parts)
 

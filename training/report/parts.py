@@ -39,6 +39,11 @@ class Subject:
     why_no_model: str = ""
     golden_answers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
+    @property
+    def judged_on(self) -> str:
+        """What the accuracy was measured on: whoever publishes another's model gives pictures, not a test split."""
+        return "labelled golden pictures" if "decisions" in self.record.metrics else "test examples"
+
     def golden_pixels(self, most: int | None = None) -> Pictures:
         """The first of the golden pictures, or all, as the model gets them: uint8 [n, h, w, c] by input."""
         return {

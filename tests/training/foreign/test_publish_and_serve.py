@@ -105,14 +105,16 @@ def test_every_format_that_there_can_be_is_published(foreign, name):
 def test_the_summary_says_what_was_read_decided_added_and_proved(foreign):
     model = foreign("h5")
     lines = model.said.splitlines()
-    assert lines[0] == f"Keras model {model.source}"
+    assert lines[:2] == ["- starting TensorFlow", f"Keras model {model.source}"]
     assert "  takes   float32 NHWC, served as uint8 8x10 RGB" in lines
     assert "  --preprocess imagenet-caffe: RGB turned to BGR, then (x - [103.939, 116.779, 123.68]) / 1" in lines
     assert any(line.endswith("gets a softmax, as --activation says") for line in lines)
     assert any(line.startswith("  onnx gives the original's answers at batch 1, 3, 64: largest") for line in lines)
-    assert lines[-2:] == [
+    assert lines[-4:] == [
         f"published {model.repository}/h5/1",
+        f"report: {model.repository}/h5/1/report/index.html",
         f"next: convoy serve --repository {model.repository}",
+        "      convoy classify PICTURE.png --server localhost:8500 --model h5",
     ]
 
 

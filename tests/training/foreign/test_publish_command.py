@@ -82,14 +82,28 @@ def test_a_wrong_number_of_labels_is_said_before_tensorflow_starts(publish, usua
     finished = publish(file, *usual, "--labels", two)
     assert finished.exit_code == 2
     assert finished.stderr.startswith(f"convoy publish: {two} has 2 labels, but the last layer of {file} has 3 units")
-    assert isinstance(publish(file, *usual).exception, Started)  # with three labels it goes on
+    goes_on = publish(file, *usual)  # with three labels
+    assert isinstance(goes_on.exception, Started)
+    assert goes_on.stdout == "- starting TensorFlow\n"
 
 
 def test_a_repository_that_cant_be_written_is_said(publish, model, usual, tmp_path):
     (tmp_path / "models").write_text("")
     finished = publish(model, *usual)
-    assert finished.exit_code == 2
+    assert (finished.exit_code, finished.stdout) == (2, "")  # before the model is read
     assert "convoy publish: model 'm' can't be published to" in finished.stderr
+
+
+def test_the_last_lines_say_what_comes_next(publish, model, usual, tmp_path):
+    pictures = folder_of(tmp_path / "pictures", 2)
+    finished = publish(model, *usual, "--golden", pictures)
+    repository = tmp_path / "models"
+    assert finished.stdout.splitlines()[-4:] == [
+        f"published {repository / 'm' / '1'}",
+        f"report: {repository / 'm' / '1' / 'report' / 'index.html'}",
+        f"next: convoy serve --repository {repository}",
+        f"      convoy classify {pictures / '0.png'} --server localhost:8500 --model m",
+    ]
 
 
 def test_a_question_lists_the_choices(publish, tmp_path, labels):
@@ -156,9 +170,14 @@ def test_folders_named_by_label_measure_the_accuracy(publish, model, usual, tmp_
     accuracy = np.mean([LABELS[index] == file.parent.name for index, file in zip(best, files, strict=True)])
     assert bundle.manifest.metrics == {"test_accuracy": accuracy}
     assert bundle.manifest.variants[0].accuracy == accuracy
-    assert f"  accuracy {accuracy:.4f} on 18 labelled pictures, from encoded bytes" in finished.stdout.splitlines()
-    page = pages.Page((bundle.path / "report" / "index.html").read_text(encoding="utf-8"))
-    assert f"{accuracy:.2%} of 18 test examples are right" in page.texts["classes"]
+    assert (
+        f"  accuracy {accuracy:.4f} on 18 labelled golden pictures, from encoded bytes" in finished.stdout.splitlines()
+    )
+    html = (bundle.path / "report" / "index.html").read_text(encoding="utf-8")
+    page = pages.Page(html)
+    assert f"{accuracy:.2%} of 18 labelled golden pictures are right" in page.texts["classes"]
+    assert f"<dt>accuracy on labelled golden pictures</dt><dd>{accuracy:.2%}</dd>" in html
+    assert "test examples" not in html
     assert page.texts["mistakes"].count("truth: ") == 18 - round(18 * accuracy)
     assert {"confidence", "golden"} <= page.texts.keys()
 
@@ -178,13 +197,27 @@ def test_a_folder_without_pictures_is_refused(publish, model, usual, tmp_path):
     assert "as pictures/a/1.jpg" in finished.stderr
 
 
-def test_a_picture_that_cant_be_read_is_named(publish, model, usual, tmp_path):
-    pictures = folder_of(tmp_path / "pictures", 3)
-    (pictures / "1.png").write_bytes(b"no picture")
+def test_a_picture_that_cant_be_read_is_passed_over_by_name(publish, model, usual, tmp_path):
+    for name in LABELS:
+        folder_of(tmp_path / "pictures" / name, 3)
+    bad = tmp_path / "pictures" / "b" / "1.png"
+    bad.write_bytes(bad.read_bytes()[:200])
+    finished = publish(model, *usual, "--golden", tmp_path / "pictures")
+    assert finished.exit_code == 0, finished.stderr
+    assert finished.stdout.startswith(f"- skipped {bad}: ")
+    assert " on 8 labelled" in finished.stdout
+    bundle = store.open_bundle(tmp_path / "models" / "m" / "1")
+    assert len(bundle.golden_images("image")) == 8
+
+
+def test_without_one_picture_that_can_be_read_nothing_is_begun(publish, model, usual, tmp_path):
+    pictures = folder_of(tmp_path / "pictures", 2)
+    for file in pictures.iterdir():
+        file.write_bytes(b"no picture")
     finished = publish(model, *usual, "--golden", pictures)
-    assert finished.exit_code == 2
-    assert f"convoy publish: --golden: {pictures / '1.png'} can't be used: " in finished.stderr
-    assert not (tmp_path / "models" / "m").exists()
+    assert (finished.exit_code, finished.stdout) == (2, "")
+    assert "convoy publish: --golden: not one of 2 pictures can be used, as " in finished.stderr
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_full_disk_leaves_nothing(model, usual, tmp_path):

@@ -35,6 +35,7 @@ def picture(tmp_path):
 def test_a_report_is_made_beside_the_version(run, published, tmp_path):
     code, said = run("report", published.path.parent)
     assert code == 0
+    assert said.startswith("- starting TensorFlow\n")
     assert "shapes-1-report/index.html" in said
     assert (tmp_path / "shapes-1-report" / "confusion_matrix.png").is_file()
 
@@ -73,7 +74,7 @@ def test_a_record_that_cant_be_read_is_not_told_as_one_that_cant_be_written(run,
 @pytest.mark.parametrize("kind", ["feature-maps", "grad-cam", "saliency", "filters"])
 def test_one_look_into_a_version_is_one_picture(run, kind, published, picture, tmp_path):
     code, said = run("show", kind, published.path.parent, *([] if kind == "filters" else [picture]))
-    assert (code, said) == (0, f"wrote {kind}.png\n")
+    assert (code, said) == (0, f"- starting TensorFlow\nwrote {kind}.png\n")
     with Image.open(tmp_path / f"{kind}.png") as image:
         assert min(image.size) > 100
         assert image.convert("L").getextrema()[0] < 100
@@ -171,5 +172,6 @@ def test_every_mistake_is_one_sentence(run, published, picture, tmp_path):
     for arguments, sentence in mistakes.items():
         code, said = run("show", *arguments)
         assert (code, sentence.format(tmp_path) in " ".join(said.split())) == (2, True), said
-        assert said.startswith("convoy show: ")
-        assert said.count("\n") == 1
+        *_, mistake = said.splitlines()
+        assert mistake.startswith("convoy show: ")
+        assert said.removeprefix("- starting TensorFlow\n") == f"{mistake}\n"
