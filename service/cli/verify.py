@@ -50,10 +50,20 @@ def verify(
     except (BundleNotFound, SettingsError) as error:
         typer.echo(f"convoy verify: {error}", err=True)
         raise typer.Exit(2) from error
-    checks = [check for folder in folders for check in check_version(folder, place, threads)]
+    checks = list(_checked(folders, place, threads))
     _print(checks)
     if not verdict(checks):
         raise typer.Exit(1)
+
+
+def _checked(folders: list[Path], device: "Device", threads: int) -> Iterator[Check]:
+    """The checks of all versions; a terminal shows meanwhile which one it is."""
+    from rich.console import Console
+
+    with Console().status("") as status:
+        for number, folder in enumerate(folders, 1):
+            status.update(f"checking {folder.parent.name}/{folder.name}, {number} of {len(folders)}")
+            yield from check_version(folder, device, threads)
 
 
 def find_versions(path: Path) -> list[Path]:
