@@ -10,6 +10,7 @@ from bundles import make_bundle
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
 from service.errors import ModelUnusable, RuntimeFailed
+from service.models import golden
 from service.models.golden import check
 from service.runtimes.devices import Device
 from service.runtimes.opening import open_runtime
@@ -199,3 +200,10 @@ def test_an_input_without_preprocessing_can_not_be_proved(bundle):
     blind = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, preprocessing=()))
     with pytest.raises(ModelUnusable, match="'image' has no preprocessing"):
         prove(blind)
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(1, {1}), (2, {1, 2}), (4, {1, 2, 3, 4}), (20, {1, 2, 3, 4, 8, 16, 20})])
+def test_the_proof_runs_batches_of_every_kind_that_is_allowed(bundle, most, sizes):
+    runtime = Bent(bundle)
+    golden.prove(runtime, bundle, most)
+    assert {len(pixels) for pixels in runtime.batches} == sizes
