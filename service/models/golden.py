@@ -1,7 +1,7 @@
 """The golden gate: a variant gives what Keras gave, on this machine, through the real decoder and runtime.
 
-Owns the comparison and its report. The invariant: every golden sample runs alone, among strangers and in large
-batches, so an answer that depends on its neighbours is found before the version is READY. Called while a version loads,
+Owns the comparison and its report. The invariant: every golden sample runs alone, among strangers and in one large
+batch, so an answer that depends on its neighbours is found before the version is READY. Called while a version loads,
 when a batch job opens its predictor, and by `convoy verify`.
 """
 
@@ -19,6 +19,7 @@ from bundle.preprocessing import Limits, decode
 from bundle.store import Bundle
 from service.errors import ModelUnusable
 from service.runtimes.base import Array, Arrays, Runtime
+from service.runtimes.sizes import sizes_up_to
 
 # How far an output may be off where arithmetic was reduced on purpose; beside it every best class must be the same.
 REDUCED_TOLERANCE: Final = 0.05
@@ -88,8 +89,9 @@ def check(
 def prove(
     runtime: Runtime, bundle: Bundle, max_batch_size: int, *, reduced: bool = False, explain: bool = False
 ) -> None:
-    """Raises ModelUnusable unless the runtime gives the golden outputs alone and in batches of every kind up to that
-    size.
+    """Raises ModelUnusable unless the runtime gives the golden outputs alone, among others and in its largest batch.
+
+    One that pads is asked for batches of every size.
 
     `reduced` is for arithmetic that is coarser than the variant's own: then every best class must be the golden one and
     no output further off than `REDUCED_TOLERANCE`, or the variant's tolerance where that is wider.
@@ -99,7 +101,8 @@ def prove(
     variant = bundle.variant(runtime.info.variant)
     if reduced:
         variant = msgspec.structs.replace(variant, tolerance=max(variant.tolerance, REDUCED_TOLERANCE))
-    report = check(runtime, bundle, variant, Limits(), batch_sizes=_proved_sizes(max_batch_size), explain=explain)
+    sizes = (*sizes_up_to(max_batch_size), max_batch_size) if runtime.info.padded else (1, 3, max_batch_size)
+    report = check(runtime, bundle, variant, Limits(), batch_sizes=sizes, explain=explain)
     if not report.passed:
         raise ModelUnusable(str(report))
     if reduced and report.top1_agreement < 1:
@@ -107,11 +110,6 @@ def prove(
             f"variant {variant.name!r} on {runtime.info.engine} gives {report.top1_agreement:.1%} of the golden "
             "samples their best class; reduced precision must give all"
         )
-
-
-def _proved_sizes(most: int) -> list[int]:
-    """The most, and below it three and every power of two: runtimes may have kernels, or a padding, for each."""
-    return [size for size in (3, *(1 << power for power in range(most.bit_length()))) if size < most] + [most]
 
 
 def _batches(samples: int, size: int) -> Iterator[Array]:

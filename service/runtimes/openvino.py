@@ -20,6 +20,7 @@ from service.runtimes.base import Array, Arrays, RuntimeInfo
 from service.runtimes.devices import Device
 from service.runtimes.models import Model, Models
 from service.runtimes.signature import check_explanations, check_signature
+from service.runtimes.sizes import size_for
 
 # The model converter: needs more than twice openvino's own time to import, and sends usage data when it is.
 _CONVERTER: Final = "openvino.tools.ovc"
@@ -94,7 +95,11 @@ class OpenVinoRuntime:
         self._models = Models("OpenVINO", variant, answering, explaining)
         engine = f"openvino {openvino.get_version().partition('-')[0]}"
         self.info = RuntimeInfo(
-            engine if computed == "exact" else f"{engine} ({computed})", variant, Device("cpu").kind, threads
+            engine if computed == "exact" else f"{engine} ({computed})",
+            variant,
+            Device("cpu").kind,
+            threads,
+            padded=isinstance(answering, _Sized),
         )
 
     def run(self, inputs: Arrays, *, explain: bool = False) -> dict[str, Array]:
@@ -107,7 +112,7 @@ class OpenVinoRuntime:
 
 
 class _Sized:
-    """The graph compiled once for each size of batch that is a power of two; others are padded to the next one.
+    """The graph compiled once for each size of batch that there may be; between them a batch is padded.
 
     Compiled for any size, MobileNetV2 takes 1.2 to 1.5 times as long for a picture, and more where sizes change from
     batch to batch: OpenVINO then lays out its memory, and chooses its kernels, anew. A size is compiled with its first
@@ -124,7 +129,7 @@ class _Sized:
 
     def __call__(self, inputs: Arrays) -> dict[str, Array]:
         count = len(next(iter(inputs.values())))
-        size = 1 << (count - 1).bit_length()
+        size = size_for(count)
         found = self._requests.get(size)
         if found is None:
             found = self._requests[size] = self._request(size)

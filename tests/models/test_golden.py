@@ -1,6 +1,7 @@
 """The golden gate, with a real runtime and with real runtimes whose answers are bent in the ways that go wrong."""
 
 import math
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -202,8 +203,19 @@ def test_an_input_without_preprocessing_can_not_be_proved(bundle):
         prove(blind)
 
 
-@pytest.mark.parametrize(("most", "sizes"), [(1, {1}), (2, {1, 2}), (4, {1, 2, 3, 4}), (20, {1, 2, 3, 4, 8, 16, 20})])
-def test_the_proof_runs_batches_of_every_kind_that_is_allowed(bundle, most, sizes):
+@pytest.mark.parametrize(
+    ("padded", "most", "sizes"),
+    [
+        (False, 1, {1, 3}),
+        (False, 20, {1, 3, 20}),
+        (True, 1, {1}),
+        (True, 2, {1, 2}),
+        (True, 8, {1, 2, 3, 4, 6, 8}),
+        (True, 20, {1, 2, 3, 4, 6, 8, 12, 16, 20, 24}),
+    ],
+)
+def test_the_proof_runs_batches_of_every_kind_that_there_may_be(bundle, padded, most, sizes):
     runtime = Bent(bundle)
+    runtime.info = replace(runtime.info, padded=padded)
     golden.prove(runtime, bundle, most)
     assert {len(pixels) for pixels in runtime.batches} == sizes

@@ -56,12 +56,13 @@ def test_it_computes_what_the_graph_says(bundle, runtime, count):
 
 
 @needs_openvino
-def test_batches_are_padded_to_the_next_power_of_two_and_nobody_sees_it(bundle, runtime):
-    for count in (3, 1, 4, 2, 5, 3):
+def test_batches_are_padded_to_the_next_size_and_nobody_sees_it(bundle, runtime):
+    assert runtime.info.padded
+    for count in (3, 1, 4, 2, 5, 7, 3):
         pixels = pictures(count)
         outputs = runtime.run({"image": pixels})["probabilities"]
         np.testing.assert_allclose(outputs, scores_of_pixels(bundle, pixels), atol=1e-6)
-    assert sorted(runtime._models._answering._requests) == [1, 2, 4, 8]
+    assert sorted(runtime._models._answering._requests) == [1, 2, 3, 4, 6, 8]
 
 
 @needs_openvino
@@ -71,6 +72,7 @@ def test_a_large_file_is_compiled_once_for_batches_of_any_size(bundle, monkeypat
     monkeypatch.setattr(openvino, "_MOST_BYTES", 1)
     opened = open_model(bundle)
     assert opened._models._answering.func is openvino._run
+    assert not opened.info.padded
     for count in (3, 1, 5):
         pixels = pictures(count)
         outputs = opened.run({"image": pixels})["probabilities"]
