@@ -71,7 +71,7 @@ class Server:
         self._grpc = self._transport() if self._awaits is None else None
         self.port = self._grpc.port if self._grpc else settings.port
         http = (shared.http, 0) if shared else (settings.host, settings.metrics_port)
-        self._http = HttpServer(*http, self.metrics.registry, live=self._stuck, ready=self.health.problem)
+        self._http = HttpServer(*http, self.metrics.registry, live=self._dead, ready=self.health.problem)
         self.metrics_port = self._http.port
         self._seen: frozenset[str] | None = None  # the models that the repository holds
         self._scanned = False
@@ -195,6 +195,9 @@ class Server:
         if all(self.models.complete(name) for name in self._awaits & self._seen):
             self._joining = asyncio.get_running_loop().create_task(self._join())
 
-    def _stuck(self) -> str | None:
+    def _dead(self) -> str | None:
+        """Why the process should be replaced, or None."""
         silent = time.monotonic() - self._beat
-        return f"the event loop has not moved for {silent:.0f} s" if silent > STUCK_SECONDS else None
+        if silent > STUCK_SECONDS:
+            return f"the event loop has not moved for {silent:.0f} s"
+        return self.health.lost()

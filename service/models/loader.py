@@ -12,7 +12,7 @@ import logging
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -254,14 +254,9 @@ class Loader:
         """How a lost runtime of this plan comes to be again."""
         return Renewal(open=partial(self._renewed, bundle, plan), prove=partial(_prove, bundle, plan))
 
-    def _renewed(self, bundle: Bundle, plan: Plan) -> Runtime:
-        """A runtime in the place of a lost one: it reproduces the golden samples, and ranks."""
-        runtime = self._runtime(bundle, plan)
-        try:
-            _prove(bundle, plan, runtime)
-        except BaseException:
-            runtime.close()
-            raise
+    async def _renewed(self, bundle: Bundle, plan: Plan) -> Runtime:
+        """A runtime in the place of a lost one, opened and proved like the first, each step within its time."""
+        [runtime] = await self._runtimes(bundle, replace(plan, instances=1))
         return runtime
 
 

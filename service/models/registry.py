@@ -32,11 +32,13 @@ from service.models.policy import Policy
 from service.models.repository import PublishedModel
 from service.models.version import ModelQuery, ModelVersion, Servable, State
 from service.models.wanted import Wanted
+from service.runtimes.devices import Device
 from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 LATEST: Final = Policy(latest=1)
+CPU: Final = str(Device("cpu"))
 
 
 class Registry:
@@ -85,6 +87,17 @@ class Registry:
     def problem(self, name: str) -> str:
         """What is wrong with a model's file, policy or labels while what it had goes on; empty where nothing is."""
         return self._wanted.problem(name)
+
+    def lost(self) -> str:
+        """Why nothing that served answers any more, in words, where only a new process may help; else empty.
+
+        While one version goes on, the others are not worth what a new process costs it. One that could not be loaded
+        to begin with is not counted: it could not be in a new process either.
+        """
+        serving = [version for of in self._versions.values() for version in of.values() if version.serves]
+        if not all(version.servable and version.servable.batcher.lost for version in serving):
+            return ""
+        return "; ".join(f"{version.name} {version.number}: {version.reason}" for version in serving)
 
     def labels(self, name: str) -> Mapping[str, int]:
         """The model's labels and the version each points to."""
@@ -246,8 +259,22 @@ class Registry:
             return
         lost = State.LOADING if batcher.renewing else State.UNAVAILABLE
         state = lost if batcher.problem else State.READY
+        if version.state is State.READY and state is not State.READY and batcher.device != CPU:
+            self._doubt(servable)
         if (state, batcher.problem) != (version.state, version.reason):
             self._move(version, state, batcher.problem)
+        else:
+            self._on_change()  # what could not be mended once more may be lost
+
+    def _doubt(self, broken: Servable) -> None:
+        """Has what else runs on an accelerator prove itself.
+
+        After most of its errors CUDA fails everything of the process, and what nobody asks would not show it.
+        """
+        for version in [version for of in self._versions.values() for version in of.values() if version.serves]:
+            other = version.servable
+            if other is not None and other is not broken and other.batcher.device != CPU:
+                other.batcher.prove_idle()
 
     def _label_moved(self, name: str) -> None:
         self._wanted.tell_labels(name)
