@@ -2,8 +2,8 @@
 
 A watchdog gives up an instance whose batch is not back within `timeout` seconds; its thread can't be killed, so it is
 left behind, and closes its runtime if it ever returns. Lost as well is a runtime that threw batch after batch and then
-failed its proof, which has a longer time of its own. In its place a new runtime is opened and proved, again and again at
-growing intervals where that fails; the other instances go on. Belongs to the event loop; owned by the batcher.
+failed its proof, which has a longer time of its own. In its place a new runtime is opened and proved, at ever longer
+intervals where that fails; the other instances go on. Belongs to the event loop; owned by the batcher.
 """
 
 import asyncio
