@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Self, cast
 
-from service.errors import DeviceUnavailable, SettingsError
+from service.errors import DeviceUnavailable, ModelUnusable, SettingsError
 
 Kind = Literal["auto", "cpu", "cuda", "tensorrt"]
 Provider = tuple[str, dict[str, str]]
@@ -115,13 +115,14 @@ def unusable(device: Device, problem: str) -> DeviceUnavailable:
 
 
 def tensorflow_device(device: Device, gpus: int) -> Device:
-    """The device that TensorFlow is to use where it sees this many GPUs. Raises DeviceUnavailable."""
+    """The device that TensorFlow is to use where it sees this many GPUs.
+
+    Raises DeviceUnavailable, or ModelUnusable for TensorRT: models beside this one can run on it.
+    """
     if device.kind == "auto":
         return Device("cuda" if gpus else "cpu")
     if device.kind == "tensorrt":
-        raise DeviceUnavailable(
-            f"device {device} needs an ONNX variant and runtime onnx; TensorFlow runs on cpu or cuda"
-        )
+        raise ModelUnusable(f"device {device} needs an ONNX variant and runtime onnx; TensorFlow runs on cpu or cuda")
     if device.kind == "cuda" and device.index >= gpus:
         raise DeviceUnavailable(
             f"device {device} was asked for, but TensorFlow sees {gpus or 'no'} GPU{'s' * (gpus != 1)}; check the "

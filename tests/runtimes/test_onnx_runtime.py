@@ -104,6 +104,11 @@ def test_it_starts_exactly_the_threads_asked_for(bundle, threads):
     assert int(done.stdout) == threads - 1  # the caller's own thread is the first
 
 
+def test_a_run_that_fails_on_its_device_is_never_repeated_on_the_cpu(bundle):
+    """As ONNX Runtime's Python wrapper would, where its fallback is on."""
+    assert not open_model(bundle)._models._answering.args[0]._enable_fallback
+
+
 def test_waiting_threads_do_not_spin(bundle):
     options = open_model(bundle, threads=2)._models._answering.args[0].get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
