@@ -24,7 +24,7 @@ from service.batching.batcher import Batcher
 from service.batching.instances import Renewal
 from service.config import MEBIBYTE, Settings
 from service.errors import ModelUnusable, ServiceError, SettingsError
-from service.models import golden, memory, repository
+from service.models import golden, memory, modelfile, repository
 from service.models.planning.plan import Choice, Plan
 from service.models.planning.planner import Planner, Task
 from service.models.quiet import Threads
@@ -80,12 +80,12 @@ class Loader:
         """What changes with any file of a version. Raises ModelUnusable where the files hang."""
         return await self._threads.run("looking at its files", partial(repository.stamp, version))
 
-    async def load(self, path: Path, *, replaces: bool) -> Servable:
+    async def load(self, path: Path, pinned: Mapping[str, object], *, replaces: bool) -> Servable:
         """Loads the version in the folder; `replaces` says that another one of its model serves meanwhile.
 
-        Raises ModelUnusable with the reason.
+        `pinned` is the [plan] of its model's file. Raises ModelUnusable with the reason.
         """
-        task, labels = await self._task(path)
+        task, labels = await self._task(path, pinned)
         bundle, choice, measurable = task.bundle, task.first, task.measurable
         if measurable and self._serving and replaces:
             choice, measurable = await self._measured(task), False
@@ -96,13 +96,13 @@ class Loader:
             self._begin_tuning(servable, task)
         return servable
 
-    async def replan(self, servable: Servable) -> None:
+    async def replan(self, servable: Servable, pinned: Mapping[str, object]) -> None:
         """Has a version that serves go over to what its model's file says now, in the background.
 
-        Raises ModelUnusable for what is wrong in the file; then the version goes on as it is.
+        Raises ModelUnusable where nothing of the version fits that; then it goes on as it is.
         """
-        work = partial(self._planner.task, servable.bundle)
-        self._begin_tuning(servable, await self._threads.run("reading the model's file", work, quietly=True))
+        work = partial(self._planner.task, servable.bundle, pinned)
+        self._begin_tuning(servable, await self._threads.run("reading its kept plan", work, quietly=True))
 
     def _servable(self, bundle: Bundle, labels: Mapping[str, tuple[str, ...]], opened: _Opened) -> Servable:
         settings, metrics = self._settings, self._metrics.version(bundle.name, bundle.version)
@@ -120,8 +120,11 @@ class Loader:
         return servable
 
     async def plan(self, path: Path) -> Choice:
-        """Measures a version anew, proves the choice, keeps it, and closes what it opened. Raises ModelUnusable."""
-        task, _ = await self._task(path)
+        """Measures a version anew, proves the choice, keeps it, and closes what it opened.
+
+        Raises ModelUnusable, or SettingsError for its model's file.
+        """
+        task, _ = await self._task(path, modelfile.read(path.parent).plan)
         _close(await self._open(task, Choice(task.usual, task.first.why)))  # tells the device too
         if not task.key:
             return task.first
@@ -136,10 +139,10 @@ class Loader:
         await asyncio.gather(*self._tuning, return_exceptions=True)
         await self._threads.end()
 
-    async def _task(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
-        return await self._threads.run("verifying its files", partial(self._read, path), quietly=True)
+    async def _task(self, path: Path, pinned: Mapping[str, object]) -> tuple[Task, dict[str, tuple[str, ...]]]:
+        return await self._threads.run("verifying its files", partial(self._read, path, pinned), quietly=True)
 
-    def _read(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
+    def _read(self, path: Path, pinned: Mapping[str, object]) -> tuple[Task, dict[str, tuple[str, ...]]]:
         """What is known of the version, and its labels by head; every byte of it is verified."""
         try:
             bundle = store.open_bundle(path)
@@ -149,7 +152,7 @@ class Loader:
             raise ModelUnusable(error.problem) from error  # callers are told, and the server's paths are not theirs
         except BundleError as error:
             raise ModelUnusable(str(error)) from error
-        return self._planner.task(bundle), labels
+        return self._planner.task(bundle, pinned), labels
 
     async def _measured(self, task: Task) -> Choice:
         """The measured choice, or the first plan and why it stays where measuring failed."""

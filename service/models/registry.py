@@ -199,7 +199,7 @@ class Registry:
             servable = of[number].servable
             if of[number].serves and servable is not None:
                 try:
-                    await self._loader.replan(servable)
+                    await self._loader.replan(servable, self._wanted.pinned(model.name))
                 except ServiceError as error:
                     problem = printable(str(error))
                     behind.add(number)
@@ -224,7 +224,7 @@ class Registry:
         self._move(version, State.LOADING)
         began = time.monotonic()
         try:
-            version.servable = await self._loader.load(path, replaces=self.ready(name))
+            version.servable = await self._loader.load(path, self._wanted.pinned(name), replaces=self.ready(name))
         except Exception as error:
             self._failures.add(path, now)
             known_kind = isinstance(error, ServiceError)

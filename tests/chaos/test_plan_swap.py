@@ -242,7 +242,7 @@ async def test_what_is_wrong_in_a_changed_plan_is_the_model_s_problem_until_it_i
 async def test_a_version_that_failed_for_its_file_is_tried_again_when_that_is_mended(tmp_path, options):
     make_bundle(tmp_path)
     file = tmp_path / "tiny" / "convoy.toml"
-    file.write_text("[plan]\nthreads = -1\n")
+    file.write_text('[plan]\nvariant = "int9"\n')
     async with serving(tmp_path, ready=False, **options | {"profile_seconds": 0}) as (server, _):
         await until(lambda: any(each.reason for each in server.models.models().get("tiny", ())))
         file.write_text("")
@@ -281,10 +281,10 @@ async def test_a_server_that_stops_gives_up_the_measurement(tmp_path, options, p
     assert not [task for task in asyncio.all_tasks() if "_tune" in repr(task.get_coro())]
 
 
-async def test_a_bad_model_file_is_the_reason_of_the_version(tmp_path, options):
+async def test_a_bad_model_file_is_the_model_s_problem_and_nothing_is_loaded(tmp_path, options):
     make_bundle(tmp_path)
     (tmp_path / "tiny" / "convoy.toml").write_text("[plan]\nthreads = -1\n")
     async with serving(tmp_path, ready=False, **options) as (server, _):
-        await until(lambda: any(each.reason for each in server.models.models().get("tiny", ())))
-        [version] = server.models.models()["tiny"]
-        assert "threads is -1" in version.reason
+        await until(lambda: "threads is -1" in server.models.problem("tiny"))
+        assert server.models.models() == {"tiny": []}
+        assert "threads is -1" in (server.health.problem() or "")
