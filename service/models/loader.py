@@ -23,7 +23,7 @@ from bundle.store import Bundle
 from service.batching.batcher import Batcher
 from service.batching.instances import Renewal
 from service.config import MEBIBYTE, Settings
-from service.errors import ModelUnusable, ServiceError, SettingsError
+from service.errors import FilesIncomplete, ModelUnusable, ServiceError, SettingsError
 from service.models import golden, memory, modelfile, repository
 from service.models.planning.plan import Choice, Plan
 from service.models.planning.planner import Planner, Task
@@ -149,9 +149,9 @@ class Loader:
             store.verify_files(bundle)
             labels = {head.name: bundle.labels(head.name) for head in bundle.manifest.heads}
         except BundleInvalid as error:
-            raise ModelUnusable(error.problem) from error  # callers are told, and the server's paths are not theirs
+            raise FilesIncomplete(error.problem) from error  # callers are told, and the server's paths are not theirs
         except BundleError as error:
-            raise ModelUnusable(str(error)) from error
+            raise FilesIncomplete(str(error)) from error
         return self._planner.task(bundle, pinned), labels
 
     async def _measured(self, task: Task) -> Choice:

@@ -138,11 +138,20 @@ class Wanted:
         return None if terms is None else terms.policy or self._policy
 
     def _problems_of(self, model: PublishedModel, ready: Callable[[int], bool]) -> Iterator[str]:
-        """Of a file that is wrong now nothing is told but that."""
         behind = self.labels.settle(model.name, ready)
-        if model.problem:  # what the file said before may be what was mended
+        if model.problem:  # what the file said before is no longer there, or may be what was mended
             yield model.problem
-            return
+        else:
+            yield from self._unfulfilled(model, behind)
+        for label, number in sorted(self.labels.of(model.name).items()):
+            if not self.holds(model.name, number) and ready(number):
+                yield (
+                    f"version {number} is served for its label {label!r}, but its folder is gone, and after a restart "
+                    "it can't be loaded: put it back, or move the label"
+                )
+
+    def _unfulfilled(self, model: PublishedModel, behind: Sequence[tuple[str, int]]) -> Iterator[str]:
+        """What the file and the policy want and is not so; `behind` are the labels that stay where they were."""
         if said := self._plan_problems.get(model.name):
             yield said
         policy = self._policy_of(model.name)
