@@ -30,6 +30,7 @@ from service.models.planning.planner import Planner, Task
 from service.models.quiet import Threads
 from service.models.ranked import RankedRuntime
 from service.models.repository import PublishedModel, Stamp
+from service.models.tuning import Tuning
 from service.models.version import Servable
 from service.runtimes.base import Runtime
 from service.runtimes.devices import Device
@@ -62,7 +63,7 @@ class Loader:
         self._planner = Planner(settings)
         self._threads = Threads(settings.load_timeout)
         self._serving = False
-        self._tuning: set[asyncio.Task[None]] = set()
+        self._tuning = Tuning(self._measured, self._go_over)
 
     def started(self) -> None:
         """The server has looked at its repository once: what comes now replaces what serves, and may take its time."""
@@ -93,7 +94,9 @@ class Loader:
         servable = self._servable(bundle, labels, opened)
         self._tell(servable, opened)
         if measurable:
-            self._begin_tuning(servable, task)
+            self._tuning.begin(servable, task)
+        else:
+            self._tuning.settle(servable, task)
         return servable
 
     async def replan(self, servable: Servable, pinned: Mapping[str, object]) -> None:
@@ -102,7 +105,7 @@ class Loader:
         Raises ModelUnusable where nothing of the version fits that; then it goes on as it is.
         """
         work = partial(self._planner.task, servable.bundle, pinned)
-        self._begin_tuning(servable, await self._threads.run("reading its kept plan", work, quietly=True))
+        self._tuning.begin(servable, await self._threads.run("reading its kept plan", work, quietly=True))
 
     def _servable(self, bundle: Bundle, labels: Mapping[str, tuple[str, ...]], opened: _Opened) -> Servable:
         settings, metrics = self._settings, self._metrics.version(bundle.name, bundle.version)
@@ -134,9 +137,7 @@ class Loader:
 
     async def close(self) -> None:
         """Gives up what is still being measured or loaded."""
-        for tuning in self._tuning:
-            tuning.cancel()
-        await asyncio.gather(*self._tuning, return_exceptions=True)
+        await self._tuning.end()
         await self._threads.end()
 
     async def _task(self, path: Path, pinned: Mapping[str, object]) -> tuple[Task, dict[str, tuple[str, ...]]]:
@@ -162,21 +163,8 @@ class Loader:
             log.warning("no plan could be measured", extra={**_names(task.bundle), "problem": str(error)})
             return Choice(task.first.plan, f"no plan could be measured: {error}")
 
-    def _begin_tuning(self, servable: Servable, task: Task) -> None:
-        tuning = asyncio.get_running_loop().create_task(self._tune(servable, task))
-        self._tuning.add(tuning)
-        tuning.add_done_callback(self._tuning.discard)
-
-    async def _tune(self, servable: Servable, task: Task) -> None:
-        """Goes over to the plan that is known or else measured, once proved; the version goes on, whatever fails."""
-        try:
-            async with servable.tuning:
-                choice = await self._measured(task) if task.measurable else task.first
-                await self._go_over(servable, task, choice)
-        except Exception:
-            log.exception("the better plan can't be used, the version goes on", extra=_names(task.bundle))
-
     async def _go_over(self, servable: Servable, task: Task, choice: Choice) -> None:
+        """Has a version that serves go over to the choice once it is proved."""
         if servable.batcher.stopped:
             return
         if servable.choice is not None and choice.plan == servable.choice.plan:
