@@ -134,6 +134,47 @@ def test_a_module_of_our_own_that_is_missing_is_a_fault_and_not_a_remedy(monkeyp
         convoy.main(["train"])
 
 
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", "grad-cam", LONG, "picture.png"],
+        ["publish", LONG, "--name", "x", "--labels", "labels.txt"],
+        ["report", LONG],
+        ["verify", LONG],
+        ["plan", LONG],
+        ["batch", "--model", ".", "--input", LONG, "--output", "out.parquet"],
+        ["serve", "--repository", LONG],
+        ["classify", LONG, "--model", "x"],
+        ["train", "--data", LONG],
+        ["train", "--data", f"{LONG}.csv"],
+        ["train", "fashion_mnist", "--architecture", "transfer", "--weights", LONG],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_path_that_is_too_long_is_a_mistake_in_every_command(arguments, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    with pytest.raises(SystemExit) as exited:
+        convoy.main(arguments)
+    sentence = capfd.readouterr().err.splitlines()[-1]
+    assert exited.value.code == 2
+    assert sentence.startswith(f"convoy {arguments[0]}: ")
+    assert LONG in sentence
+    assert "too long" in sentence.lower()
+
+
+def test_another_fault_of_the_disk_keeps_its_traceback(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("def train(): raise OSError(5, 'Input/output error', 'model.onnx')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(convoy.COMMANDS, "train", convoy.COMMANDS["train"]._replace(target="broken:train"))
+    with pytest.raises(OSError, match="Input/output error"):
+        convoy.main(["train"])
+    sys.modules.pop("broken", None)
+
+
 def test_the_version(capsys):
     with pytest.raises(SystemExit) as exited:
         convoy.main(["--version"])
