@@ -153,7 +153,7 @@ def mistakes(subject: Subject) -> Section:
             )
             parts.append(Cards(_file("mistakes", head, subject), caption, cards))
     if subject.record.evaluations and not parts:
-        parts.append(Missing("Not one test example was answered wrongly."))
+        parts.append(Missing(f"Not one of the {subject.judged_on} was answered wrongly."))
     return Section("mistakes", "Mistakes", lead, parts)
 
 

@@ -179,7 +179,7 @@ def test_a_model_that_makes_no_mistake_is_praised():
         },
     )
     page = pages.Page(html_of(dataclasses.replace(subject, record=perfect)))
-    assert "Not one test example" in page.texts["mistakes"]
+    assert "Not one of the test examples" in page.texts["mistakes"]
 
 
 def test_a_class_without_pictures_or_answers_has_a_dash_and_no_share():
