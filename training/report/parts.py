@@ -79,12 +79,13 @@ class Graph:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cards:
-    """Pictures side by side, at least one."""
+    """Pictures side by side, at least one; with the scale of heat where they show any."""
 
     kind: ClassVar[str] = "cards"
     file: str
     caption: str
     cards: Sequence[Card]
+    has_scale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
