@@ -1,6 +1,7 @@
 """What every test may ask for: a repository with one tiny, real model, and a server that serves it.
 
-And a failure is told when it happens, since what pytest tells at the end is lost where the process crashes. Imports what a fixture needs when it is asked for, so that tests which need none of it start at once.
+And a failure is told when it happens, since what pytest tells at the end is lost where the process crashes. Imports
+what a fixture needs when it is asked for, so that tests which need none of it start at once.
 """
 
 from collections.abc import AsyncIterator, Generator

@@ -34,7 +34,8 @@ class ClassScore:
 
     def __repr__(self) -> str:
         """All but the map's values."""
-        size = f", activation_map={len(self.activation_map)}x{len(self.activation_map[0])}" if self.activation_map else ""
+        places = self.activation_map
+        size = f", activation_map={len(places)}x{len(places[0])}" if places else ""
         return f"ClassScore(label={self.label!r}, index={self.index}, score={self.score:.6g}{size})"
 
 

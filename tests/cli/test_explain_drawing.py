@@ -158,8 +158,8 @@ def test_a_title_of_any_length_and_script_is_cut_to_its_panel():
     panels = Image.new("RGB", (512 + GAP + 512, 300), "white")
     long, _ = strips(framed(panels, ["x" * 500, ""], "y" * 500))
     assert 400 < long.max() < 512 + GAP
-    for title in ("猫 0.9", "two\nlines", "", "é"):
-        framed(panels, [title, title], title)
+    for text in ("猫 0.9", "two\nlines", "", "é"):
+        framed(panels, [text, text], text)
 
 
 def test_the_title_is_the_class_with_its_score():

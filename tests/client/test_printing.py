@@ -40,7 +40,9 @@ def test_of_many_classes_and_labels_some_are_shown(count):
 def test_a_model_is_its_versions_heads_and_runtime():
     tensors = tuple(TensorSpec(f"tensor{number}", "float32", (-1, 10)) for number in range(50))
     versions = (VersionStatus(2, "UNAVAILABLE", "digest differs", ()), VersionStatus(3, "READY", "", ("stable",)))
-    model = ModelInfo("flowers", 3, versions, tensors, tensors, (), (Head("class", "p", "softmax", ("a",)),), {}, "onnx")
+    model = ModelInfo(
+        "flowers", 3, versions, tensors, tensors, (), (Head("class", "p", "softmax", ("a",)),), {}, "onnx"
+    )
     assert repr(model) == (
         "ModelInfo(name='flowers', version=3, versions=(2 UNAVAILABLE, 3 READY), "
         "heads=[Head(name='class', activation='softmax', labels=('a'))], runtime='onnx')"

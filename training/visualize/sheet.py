@@ -90,6 +90,5 @@ def _draw_scale(figure: Figure) -> None:
     axes = figure.add_axes((left / across, (middle - height / 2) / up, width / across, height / up))
     axes.imshow(scale(), aspect="auto")
     axes.set_axis_off()
-    words = {"color": MUTED, "fontsize": 7, "va": "center_baseline"}
-    figure.text((left - _GAP_INCHES) / across, middle / up, "low", ha="right", **words)
-    figure.text((left + width + _GAP_INCHES) / across, middle / up, "high", ha="left", **words)
+    for word, beside, side in (("low", left - _GAP_INCHES, "right"), ("high", left + width + _GAP_INCHES, "left")):
+        figure.text(beside / across, middle / up, word, color=MUTED, fontsize=7, ha=side, va="center_baseline")
