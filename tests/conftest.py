@@ -4,11 +4,14 @@ And a failure is told when it happens, since what pytest tells at the end is los
 what a fixture needs when it is asked for, so that tests which need none of it start at once.
 """
 
+import os
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import ONNX Runtime before we do
 
 if TYPE_CHECKING:
     from servers import Asked

@@ -19,6 +19,7 @@ from bundle.preprocessing import Limits, decode
 from bundle.store import Bundle
 from service.errors import ModelUnusable
 from service.runtimes.base import Array, Arrays, Runtime
+from service.runtimes.sizes import sizes_up_to
 
 # How far an output may be off where arithmetic was reduced on purpose; beside it every best class must be the same.
 REDUCED_TOLERANCE: Final = 0.05
@@ -90,6 +91,8 @@ def prove(
 ) -> None:
     """Raises ModelUnusable unless the runtime gives the golden outputs alone, among others and in its largest batch.
 
+    One that pads is asked for batches of every size.
+
     `reduced` is for arithmetic that is coarser than the variant's own: then every best class must be the golden one and
     no output further off than `REDUCED_TOLERANCE`, or the variant's tolerance where that is wider.
 
@@ -98,7 +101,8 @@ def prove(
     variant = bundle.variant(runtime.info.variant)
     if reduced:
         variant = msgspec.structs.replace(variant, tolerance=max(variant.tolerance, REDUCED_TOLERANCE))
-    report = check(runtime, bundle, variant, Limits(), batch_sizes=(1, 3, max_batch_size), explain=explain)
+    sizes = (*sizes_up_to(max_batch_size), max_batch_size) if runtime.info.padded else (1, 3, max_batch_size)
+    report = check(runtime, bundle, variant, Limits(), batch_sizes=sizes, explain=explain)
     if not report.passed:
         raise ModelUnusable(str(report))
     if reduced and report.top1_agreement < 1:

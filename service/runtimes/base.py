@@ -15,12 +15,16 @@ Arrays = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class RuntimeInfo:
-    """What runs a variant: engine and version, variant's name, device in use (never "auto"), threads of one run."""
+    """What runs a variant: engine and version, variant's name, device in use (never "auto"), threads of one run.
+
+    `padded` says that batches are run in the sizes of `service.runtimes.sizes`.
+    """
 
     engine: str
     variant: str
     device: str
     threads: int
+    padded: bool = False
 
     def __str__(self) -> str:
         return f"{self.engine} {self.variant} on {self.device}, {self.threads} thread{'s' * (self.threads != 1)}"

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-# From 1.32 the official builds send usage data unless this stands before the import.
+# From 1.29 the official builds send usage data unless this stands before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime

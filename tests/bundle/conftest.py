@@ -1,11 +1,18 @@
-import ctypes
 import subprocess
 import sys
 
 import pytest
 
-_DROP_FROM_BOUNDING_SET = 24  # linux/prctl.h and linux/capability.h
-_READ_AND_WRITE_ANYTHING, _READ_ANYTHING = 1, 2
+# Root passes every permission; a program started without two of its capabilities is held by them as any user is. The
+# numbers are PR_CAPBSET_DROP of linux/prctl.h, CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of linux/capability.h. This
+# runs in a process on its way to be another program and not in `preexec_fn`, which would fork: gRPC's threads are not
+# there in a fork, and what its handlers do to the shared epoll sets there broke servers of later tests.
+_OBEYING_PERMISSIONS = """
+import ctypes, os, sys
+for capability in (1, 2):
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 _PROGRAM = """
 from pathlib import Path
@@ -20,13 +27,6 @@ except BundleError as error:
 """
 
 
-def _obey_permissions():
-    """Root passes every permission; without two of its capabilities it is held by them as any user is."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(_DROP_FROM_BOUNDING_SET, _READ_AND_WRITE_ANYTHING, 0, 0, 0)
-    libc.prctl(_DROP_FROM_BOUNDING_SET, _READ_ANYTHING, 0, 0, 0)
-
-
 @pytest.fixture
 def elsewhere(tmp_path):
     """Runs code in a process of its own, in the test's folder and held by permissions; gives the lines it printed.
@@ -36,10 +36,9 @@ def elsewhere(tmp_path):
 
     def run(code: str, *, exit_status: int = 0) -> list[str]:
         indented = "    " + code.replace("\n", "\n    ")
-        command = [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}" + _PROGRAM.format(code=indented)]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=_obey_permissions
-        )
+        program = f"import sys; sys.path[:0] = {sys.path!r}" + _PROGRAM.format(code=indented)
+        command = [sys.executable, "-c", _OBEYING_PERMISSIONS, sys.executable, "-c", program]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == exit_status, done.stderr
         return done.stdout.splitlines()
 

@@ -1,6 +1,7 @@
 """The golden gate, with a real runtime and with real runtimes whose answers are bent in the ways that go wrong."""
 
 import math
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,6 +11,7 @@ from bundles import make_bundle
 from bundle.preprocessing import Limits
 from bundle.store import Bundle
 from service.errors import ModelUnusable, RuntimeFailed
+from service.models import golden
 from service.models.golden import check
 from service.runtimes.devices import Device
 from service.runtimes.opening import open_runtime
@@ -199,3 +201,21 @@ def test_an_input_without_preprocessing_can_not_be_proved(bundle):
     blind = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, preprocessing=()))
     with pytest.raises(ModelUnusable, match="'image' has no preprocessing"):
         prove(blind)
+
+
+@pytest.mark.parametrize(
+    ("padded", "most", "sizes"),
+    [
+        (False, 1, {1, 3}),
+        (False, 20, {1, 3, 20}),
+        (True, 1, {1}),
+        (True, 2, {1, 2}),
+        (True, 8, {1, 2, 3, 4, 6, 8}),
+        (True, 20, {1, 2, 3, 4, 6, 8, 12, 16, 20, 24}),
+    ],
+)
+def test_the_proof_runs_batches_of_every_kind_that_there_may_be(bundle, padded, most, sizes):
+    runtime = Bent(bundle)
+    runtime.info = replace(runtime.info, padded=padded)
+    golden.prove(runtime, bundle, most)
+    assert {len(pixels) for pixels in runtime.batches} == sizes

@@ -36,6 +36,10 @@ def runtime(bundle):
     opened.close()
 
 
+def request_of(runtime, size):
+    return runtime._models._answering._requests[size][0]
+
+
 def pictures(count):
     return np.random.default_rng(count).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
 
@@ -49,6 +53,30 @@ def test_it_computes_what_the_graph_says(bundle, runtime, count):
     assert list(outputs) == ["probabilities"]
     np.testing.assert_allclose(outputs["probabilities"], scores_of_pixels(bundle, pixels), atol=1e-6)
     np.testing.assert_array_equal(pixels, before)
+
+
+@needs_openvino
+def test_batches_are_padded_to_the_next_size_and_nobody_sees_it(bundle, runtime):
+    assert runtime.info.padded
+    for count in (3, 1, 4, 2, 5, 7, 3):
+        pixels = pictures(count)
+        outputs = runtime.run({"image": pixels})["probabilities"]
+        np.testing.assert_allclose(outputs, scores_of_pixels(bundle, pixels), atol=1e-6)
+    assert sorted(runtime._models._answering._requests) == [1, 2, 3, 4, 6, 8]
+
+
+@needs_openvino
+def test_a_large_file_is_compiled_once_for_batches_of_any_size(bundle, monkeypatch):
+    from service.runtimes import openvino
+
+    monkeypatch.setattr(openvino, "_MOST_BYTES", 1)
+    opened = open_model(bundle)
+    assert opened._models._answering.func is openvino._run
+    assert not opened.info.padded
+    for count in (3, 1, 5):
+        pixels = pictures(count)
+        outputs = opened.run({"image": pixels})["probabilities"]
+        np.testing.assert_allclose(outputs, scores_of_pixels(bundle, pixels), atol=1e-6)
 
 
 @needs_openvino
@@ -68,7 +96,7 @@ def test_it_says_what_runs(bundle, runtime):
 
 @needs_openvino
 def test_arithmetic_threads_and_streams_are_what_was_asked_for(runtime):
-    compiled = runtime._models._answering.args[0].get_compiled_model()
+    compiled = request_of(runtime, 1).get_compiled_model()
     told = {name: compiled.get_property(name) for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS")}
     assert told == {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     assert "float" in str(compiled.get_property("INFERENCE_PRECISION_HINT"))
