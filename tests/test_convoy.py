@@ -1,5 +1,6 @@
 """The front door: its names, what it imports and when, and what it says when something is not installed."""
 
+import errno
 import importlib
 import inspect
 import re
@@ -166,13 +167,31 @@ def test_a_path_that_is_too_long_is_a_mistake_in_every_command(arguments, tmp_pa
     assert "too long" in sentence.lower()
 
 
-def test_another_fault_of_the_disk_keeps_its_traceback(tmp_path, monkeypatch):
-    (tmp_path / "broken.py").write_text("def train(): raise OSError(5, 'Input/output error', 'model.onnx')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(convoy.COMMANDS, "train", convoy.COMMANDS["train"]._replace(target="broken:train"))
+@pytest.fixture
+def failing(tmp_path, monkeypatch):
+    """Lets a command end with an error of the operating system; root may look at everything."""
+
+    def fail(code, words):
+        (tmp_path / "failing.py").write_text(f"def train(): raise OSError({code}, {words!r}, 'model.onnx')")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setitem(convoy.COMMANDS, "train", convoy.COMMANDS["train"]._replace(target="failing:train"))
+
+    yield fail
+    sys.modules.pop("failing", None)
+
+
+def test_a_path_that_may_not_be_looked_at_is_a_mistake_too(failing, capsys):
+    failing(errno.EACCES, "Permission denied")
+    with pytest.raises(SystemExit) as exited:
+        convoy.main(["train"])
+    assert exited.value.code == 2
+    assert capsys.readouterr().err == "convoy train: model.onnx: Permission denied; give one that you may read\n"
+
+
+def test_another_fault_of_the_disk_keeps_its_traceback(failing):
+    failing(errno.EIO, "Input/output error")
     with pytest.raises(OSError, match="Input/output error"):
         convoy.main(["train"])
-    sys.modules.pop("broken", None)
 
 
 def test_the_version(capsys):
