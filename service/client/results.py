@@ -159,9 +159,9 @@ class Head:
 class ModelInfo:
     """One model: all its versions, and what `version` of it is, takes and gives.
 
-    `training_metrics` were measured when it was trained or published; `runtime` says what runs it and `plan` why so, empty
-    where the server does not tell. Where no version is READY, `version` is None and only `versions` and `problem` tell
-    more.
+    `training_metrics` were measured when it was trained or published; `runtime` says what runs it and `plan` why so,
+    empty where the server does not tell. Where no version is READY, `version` is None and only `versions` and `problem`
+    tell more.
     """
 
     name: str

@@ -19,7 +19,7 @@ def headline(subject: Subject) -> dict[str, str]:
     """The figures at the top of the page, by what they are called; those that are not known are left out."""
     metrics, manifest = subject.record.metrics, subject.manifest
     shares = {
-        "test_accuracy": "test accuracy" if subject.is_ours else _ON_GOLDEN,  # of another's, until 0.1.0
+        "test_accuracy": "test accuracy" if subject.is_ours else _ON_GOLDEN,  # another's was called so at first
         "golden_accuracy": _ON_GOLDEN,
         "accuracy": "accuracy",
     }
