@@ -22,6 +22,7 @@ from service.api.status import Guard
 from service.config import Settings, Shared
 from service.errors import SettingsError
 from service.inference.dataplane import DataPlane
+from service.inference.room import Room
 from service.models import repository
 from service.models.labels import Labels
 from service.models.loader import Loader, limits
@@ -64,7 +65,11 @@ class Server:
         self._unsure = shared.unsure if shared else False
         self.health = Health(strict=self._awaits is None)
         self._data_plane = DataPlane(
-            self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
+            self.models,
+            limits=limits(settings),
+            max_images_per_call=settings.max_images_per_call,
+            threads=settings.threads * max(1, settings.instances),
+            room=Room(processes=settings.workers),
         )
         self._guard = Guard(self.metrics)
         self._is_shared = shared is not None
