@@ -1,7 +1,7 @@
 """The data plane, free of any wire: a request's values in, an answer's values out.
 
-Leases the version, holds the request to its signature and the limits, takes a place for every picture, has pictures
-decoded and rows batched, and gives lease and places back exactly once, however the call ends. Tensors go through
+Leases the version, holds the request to its signature and the limits, takes places and room for bytes, has pictures
+decoded and rows batched, and gives all of that back exactly once, however the call ends. Tensors go through
 without a task of their own. Called by every servicer and transport in `service.api`. Belongs to the event loop.
 """
 
@@ -24,6 +24,7 @@ from service.inference.call import Call
 from service.inference.checks import by_name, check_explain, check_input, checked_count, checked_top_k
 from service.inference.decoders import Decoders
 from service.inference.decoding import Part, Pictures, split, work_of_each
+from service.inference.pending import PendingBytes
 from service.inference.room import Room
 from service.inference.values import Answer, Images, Reply, Request
 from service.models.registry import Registry
@@ -45,13 +46,18 @@ class DataPlane:
         max_images_per_call: int,
         threads: int = 0,
         room: Room | None = None,
+        pending: PendingBytes | None = None,
     ) -> None:
-        """`threads` decode pictures, 0: one for each usable core; `room` bounds what they do at once."""
+        """`threads` decode pictures, 0: one for each usable core; `room` bounds what they do at once.
+
+        `pending` bounds the bytes of what is accepted.
+        """
         self._models = models
         self._max_images = max_images_per_call
         self._limits = limits
         self._threads = threads or usable_cores()
         self._decoders = Decoders(self._threads, limits, room or Room())
+        self._pending = pending or PendingBytes()
 
     async def classify(self, request: Request) -> Answer:
         """Answers one call. Raises what `begin` raises and what a batch fails with; a bad picture raises nothing."""
@@ -66,12 +72,14 @@ class DataPlane:
     def begin(self, request: Request, reply: Reply) -> Call:
         """Admits a call, whose reply is given later.
 
-        Raises RequestInvalid, ModelNotFound, ModelNotReady, QueueFull or CannotMeetDeadline.
+        Raises RequestInvalid, ModelNotFound, ModelNotReady, QueueFull, MemoryFull or CannotMeetDeadline.
         """
         version = self._models.find(request.model)
         servable = version.acquire()
         try:
             inputs, count, k = self._checked(request, servable)
+            size = _size(inputs)
+            self._pending.check(size, request.priority, servable.batcher)
             rows = _as_rows(inputs)
             pictures: Pictures | None = None
             if rows is None:
@@ -82,7 +90,7 @@ class DataPlane:
         except BaseException:
             version.release()
             raise
-        call = Call(version, servable, count, k, reply)
+        call = Call(version, servable, count, k, reply=reply, pending=self._pending, size=size)
         try:  # from here on lease and places are the call's, which gives them back however it ends
             if pictures is not None:
                 self._begin_decoding(call, servable, pictures, request)
@@ -206,6 +214,14 @@ class _Seen:
     name: str
     count: int
     k: int
+
+
+def _size(inputs: Mapping[str, Images | Array]) -> int:
+    """The bytes that a call brought."""
+    size = 0
+    for values in inputs.values():
+        size += values.nbytes if isinstance(values, np.ndarray) else sum(map(len, values))
+    return size
 
 
 def _as_rows(inputs: Mapping[str, Images | Array]) -> Arrays | None:

@@ -15,7 +15,7 @@ from functools import partial
 
 from bundle.preprocessing import Limits
 from service.batching.instance import tell
-from service.inference.decoding import Part, Pictures, decode_part
+from service.inference.decoding import NO_PICTURES, Part, Pictures, decode_part
 from service.inference.lines import Job, Lines
 from service.inference.pace import Pace
 from service.inference.room import Room
@@ -108,6 +108,8 @@ class Decoders:
         job.wanted = False
         if job.waits:
             self._lines.leave(job)
+            # Its turn may be far, and nothing counts its bytes any more.
+            job.pictures, job.check = NO_PICTURES, _nothing
         self._taken_back(job)
 
     def _taken_back(self, job: Job) -> None:

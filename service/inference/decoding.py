@@ -31,6 +31,9 @@ class Pictures:
     """The numbers that are decoded together."""
 
 
+NO_PICTURES = Pictures({}, {}, (), ())
+
+
 @dataclass(slots=True)
 class Part:
     """Pictures of a call that travel together: the usable ones' numbers and rows, the others' errors, and the
