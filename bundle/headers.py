@@ -67,7 +67,7 @@ def read(data: bytes) -> Header:
 
 
 def declared_pixels(data: bytes) -> int | None:
-    """Width times height as `read` finds them, in about a microsecond: nothing is copied, little is checked.
+    """Width times height as `read` finds them, in a few microseconds: nothing is copied, little is checked.
 
     0 for what `read` refuses, None where the size stands behind so much else that only `read` finds it.
     """

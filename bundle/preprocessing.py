@@ -53,7 +53,7 @@ _UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 _FIRST_SIDEWAYS = 5
-# A JPEG as large as may be has no more scans than progressive ones have (10, some encoders 12); a smaller one may.
+# A JPEG as large as may be may have as many scans as progressive ones ordinarily have, about ten; a smaller one more.
 _SCANS_OF_THE_LARGEST = 13
 PEAK_BYTES_A_PIXEL = 16  # of memory while a picture is decoded, at most: that of a WebP
 # A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves at least this many times the pixels a side that are needed.

@@ -1,9 +1,9 @@
 """One admitted call, and the answer that is made of what its pictures gave.
 
 A call holds a lease of its version, a place for every picture and room for its bytes, and gives them back exactly once,
-however it ends.
-Calls whose rows ran in one batch share what is made of the batch's outputs: the best classes are put into an answer
-once for all of them. Made by `service.inference.dataplane`, told by the batcher. Belongs to the event loop.
+however it ends. Calls whose rows ran in one batch share what is made of the batch's outputs: the best classes are put
+into an answer once for all of them. Made by `service.inference.dataplane`, told by the batcher. Belongs to the event
+loop.
 """
 
 import asyncio

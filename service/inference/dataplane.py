@@ -1,8 +1,8 @@
 """The data plane, free of any wire: a request's values in, an answer's values out.
 
 Leases the version, holds the request to its signature and the limits, takes places and room for bytes, has pictures
-decoded and rows batched, and gives all of that back exactly once, however the call ends. Tensors go through
-without a task of their own. Called by every servicer and transport in `service.api`. Belongs to the event loop.
+decoded and rows batched, and gives all of that back exactly once, however the call ends. Tensors go through without a
+task of their own. Called by every servicer and transport in `service.api`. Belongs to the event loop.
 """
 
 import asyncio
