@@ -1,7 +1,10 @@
 """Room for what is decoded at once: never more than there is, nobody overtaken, nobody stuck."""
 
 import random
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -82,13 +85,14 @@ def test_however_many_threads_come_it_never_holds_more_and_all_get_through():
         with lock:
             state["now"] += taken
             state["most"] = max(state["most"], state["now"])
+        time.sleep(0.0002)  # others come meanwhile
         with lock:
             state["now"] -= taken
         room.give_back(taken)
 
     choice = random.Random(0)  # noqa: S311 - not a secret
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(decode, [choice.randint(1, 20) * MEGA for _ in range(2000)]))
+        list(pool.map(decode, [choice.randint(1, 20) * MEGA for _ in range(300)]))
     assert 0 < state["most"] <= 10 * MEGA
     assert room.take(10 * MEGA) == 10 * MEGA
 
@@ -97,3 +101,29 @@ def test_however_many_threads_come_it_never_holds_more_and_all_get_through():
 def test_by_default_it_holds_what_half_of_the_memory_can(processes):
     most = Room(processes=processes).take(1 << 60)
     assert most == usable_memory() // (2 * PEAK_BYTES_A_PIXEL * processes)
+
+
+def test_threads_that_decode_one_after_the_other_take_no_more_memory_than_one():
+    """The C library keeps what a thread has freed for that thread: room that was given back must be room."""
+    code = """if True:
+        import io
+        from concurrent.futures import ThreadPoolExecutor
+        from PIL import Image
+        from bundle.manifest import Preprocessing
+        from bundle.preprocessing import decode
+        from service.inference.room import Room
+
+        def status(name):
+            return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
+
+        Room()
+        file = io.BytesIO()
+        Image.new("RGBA", (3000, 3000), (1, 2, 3, 100)).save(file, "WEBP", lossless=True, method=0)
+        spec = Preprocessing(input="image", width=8, height=8, channels=3)
+        for thread in [ThreadPoolExecutor(1) for _ in range(4)]:
+            thread.submit(decode, file.getvalue(), spec).result()
+            print(status("VmRSS"))
+    """
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
+    first, *_, last = map(int, told)
+    assert last - first < 20_000  # KiB; a picture of 9 megapixels takes up to 140,000
