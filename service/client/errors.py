@@ -26,6 +26,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from protos.rpc.v1.status_pb2 import RetryInfo, Status
+from service.client import knock
 
 
 class ClientError(Exception):
@@ -156,6 +157,10 @@ _OF_GRPC = re.compile(
     r"|empty address list|socket closed|goaway received|endpoint closing|transport closed|connection reset|broken pipe"
     r"|keepalive (?:watchdog|timeout))"
 )
+# What one server of another kind makes gRPC say, and why then it may be that another address's refusal hides it.
+_NOT_HTTP2 = "failed parsing http/2"
+_HIDES = ("connection refused", "failed to connect", "connections to all backends failing")
+_NO_GRPC = "it speaks no gRPC, or only with TLS"
 # What each means, the more exact ones first.
 _UNREACHED = "can't be reached: {why}; check the address and that the server runs"
 _WHY = {
@@ -178,16 +183,38 @@ _WHY = {
 }
 
 
+# What a closed channel raises, beside a status.
+CLOSED = (grpc.FutureCancelledError, grpc.aio.UsageError, ValueError)
+
+
 def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
-    """The client's error for a failed gRPC call to `server` that was given `timeout` seconds."""
+    """The client's error for a failed gRPC call to `server` that was given `timeout` seconds.
+
+    May block for the seconds of `other_server` where the server was not reached.
+    """
     code, details = error.code(), (error.details() or "no details").rstrip(".;")
     kind, sentence = _MEANING.get(code, _OTHERWISE)
     if code is _Code.RESOURCE_EXHAUSTED and any(words in details for words in _LARGER):
         kind, sentence = _TOO_LARGE
+    if code is _Code.UNAVAILABLE and (why := other_server(details, server)):
+        return WrongServer(server, why)
     if code is _Code.UNAVAILABLE and (why := unreached(details)):
         return kind(server, why)
     problem = sentence.format(details=details, server=server, timeout=timeout, code=code.name)
     return Overloaded(server, problem, _retry_after(error)) if kind is Overloaded else kind(server, problem)
+
+
+def other_server(details: str, server: str) -> str:
+    """That something else answers at the address, with the remedy; "" where nothing does, or the server said `details`.
+
+    May knock at the address, for the seconds that `knock.speaks_no_grpc` takes.
+    """
+    words = details.lower()
+    if not _OF_GRPC.match(words):
+        return ""
+    if _NOT_HTTP2 in words or (any(piece in words for piece in _HIDES) and knock.speaks_no_grpc(server)):
+        return _MEANING[_Code.UNIMPLEMENTED][1].format(details=_NO_GRPC)
+    return ""
 
 
 def unreached(details: str) -> str:
@@ -214,13 +241,10 @@ def _retry_after(error: grpc.RpcError) -> float | None:
 
 @contextmanager
 def translated(server: str, timeout: float) -> Iterator[None]:
-    """Turns what gRPC raises inside the block, which holds one call and nothing else, into the client's errors.
-
-    A closed channel has four ways to say so: a status, a cancelled future, ValueError and, in asyncio, UsageError.
-    """
+    """Turns what gRPC raises inside the block, which holds one call and nothing else, into the client's errors."""
     try:
         yield
     except grpc.RpcError as error:
         raise from_rpc(error, server, timeout) from error
-    except (grpc.FutureCancelledError, grpc.aio.UsageError, ValueError) as error:
+    except CLOSED as error:
         raise CallCancelled(server) from error

@@ -21,6 +21,7 @@ from bundle.store import Bundle
 from service.errors import DeviceUnavailable, ModelNotFound, ModelNotReady, ModelUnusable
 from service.inference.dataplane import DataPlane
 from service.inference.values import Request
+from service.models.failures import STILL_LOOKS
 from service.models.version import ModelQuery, State
 
 TINY = ModelQuery("tiny")
@@ -87,7 +88,8 @@ async def test_a_broken_version_is_unavailable_with_its_reason_and_the_old_one_g
     make_bundle(watched.folder, version=1)
     await watched.follow()
     spoil(watched.folder)
-    await watched.follow()
+    for _ in range(1 + STILL_LOOKS):
+        await watched.follow()
     assert watched.states() == {1: State.READY, 2: State.UNAVAILABLE}
     assert why in watched.reason(2)
     with leased(watched.registry, TINY) as servable:
