@@ -35,7 +35,7 @@ class Settings:
     )
     transport: Literal["auto", "grpcio", "native"] = _knob(
         "auto",
-        doc="What speaks gRPC: native costs less CPU, grpcio has TLS and ages connections; auto takes native if it can.",
+        doc="What speaks gRPC: native costs less CPU, grpcio can do TLS and more; auto takes native if it can.",
     )
     tls_cert: Path | None = _knob(
         None, doc="PEM file of the server's certificate and those between it and its authority; gRPC is then TLS only."

@@ -32,7 +32,9 @@ def credentials(settings: Settings) -> grpc.ServerCredentials:
         raise SettingsError("TLS needs a certificate and its private key; give both --tls-cert and --tls-key")
     files = _Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     return grpc.dynamic_ssl_server_credentials(
-        files.read(), files.renewed, require_client_authentication=settings.tls_client_ca is not None
+        files.read(),
+        files.renewed,  # type: ignore[arg-type]  # None, for no change, is missing in the stubs
+        require_client_authentication=settings.tls_client_ca is not None,
     )
 
 

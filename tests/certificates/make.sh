@@ -24,6 +24,7 @@ for authority in first second; do
     signed "$authority" "$authority-ca" 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n' -selfsign
     for user in server client; do
         signed "$authority" "$authority-$user" "extendedKeyUsage=${user}Auth\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n"
-        cp "$work/$authority-$user.key" .
+        install -m 644 "$work/$authority-$user.key" .
     done
 done
+openssl pkcs8 -topk8 -in first-server.key -passout pass:secret -out first-server-encrypted.key

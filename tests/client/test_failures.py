@@ -3,7 +3,6 @@
 import asyncio
 import pickle
 import socket
-import subprocess
 
 import grpc
 import pytest
@@ -329,24 +328,6 @@ async def test_cancelling_the_task_is_not_an_error_of_the_call(server, canned):
 def test_terms_that_cannot_be_used_are_told_at_once(kind, terms, words):
     with pytest.raises(ValueError, match=words):
         kind(**terms)
-
-
-@pytest.fixture
-def key_and_certificate(tmp_path):
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    subprocess.run([*make.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return key, certificate
-
-
-async def test_tls_with_the_certificate_that_signed_the_server(connect, canned, key_and_certificate):
-    key, certificate = key_and_certificate
-    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
-    with Running(canned, credentials=credentials) as server:
-        answer = await connect(server.address, root_certificates=certificate).classify(b"a rose", model="flowers")
-        assert answer.best.label == "a rose"
-        with pytest.raises(convoy.CallFailed):
-            await connect(server.address, timeout=0.3).classify(b"a rose", model="flowers")
 
 
 @pytest.mark.parametrize(
