@@ -101,11 +101,19 @@ class NativeTransport:
 
     def _receive(self) -> None:
         """The dispatching thread: bursts of events to the loop, until the front is closed."""
-        while (events := self.front.recv_batch_details(EVENTS_AT_ONCE)) is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._take, events)
-            except RuntimeError:  # the loop is closed
-                return
+        while self._received():
+            pass
+
+    def _received(self) -> bool:
+        """Hands the next burst on, and keeps nothing of it: until another comes, nobody would let go of its bytes."""
+        events = self.front.recv_batch_details(EVENTS_AT_ONCE)
+        if events is None:
+            return False
+        try:
+            self._loop.call_soon_threadsafe(self._take, events)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
 
     def _take(self, events: "list[DetailedEvent]") -> None:
         for kind, number, _, payload, _, details in events:

@@ -23,7 +23,7 @@ _MEANING = {
     "socket closed": "it ended the TLS handshake; where it wants a client's certificate, give one that it trusts as "
     "certificate_chain and private_key (--tls-cert and --tls-key)",
 }
-_WITHOUT = "it ends connections, as a server does that speaks only TLS; check the address, or give root_certificates (--tls-ca)"
+_WITHOUT = "it ends connections, as a server of TLS alone does; check the address, or give root_certificates (--tls-ca)"
 _CONNECTING = ("failed to connect", "connections to all backends failing")
 _VERIFY = re.compile(r"certificate_verify_failed: ([\w ]+)")
 

@@ -6,6 +6,7 @@ import socket
 
 import grpc
 import pytest
+from authorities import asking, ca
 from canned import MEBIBYTE, Running
 from google.protobuf import any_pb2
 from prometheus_client import CollectorRegistry
@@ -321,7 +322,10 @@ async def test_cancelling_the_task_is_not_an_error_of_the_call(server, canned):
         ({"timeout": 0}, "timeout is 0 seconds"),
         ({"timeout": float("nan")}, "timeout is nan seconds"),
         ({"max_message_bytes": 100}, "max_message_bytes is 100"),
-        ({"root_certificates": __file__, "credentials": grpc.ssl_channel_credentials()}, "exclude each other"),
+        ({"root_certificates": ca("first"), "credentials": grpc.ssl_channel_credentials()}, "exclude each other"),
+        ({"root_certificates": __file__}, "is not a file of certificates in PEM form"),
+        ({"certificate_chain": ca("first")}, "give both certificate_chain and private_key"),
+        (asking("first") | {"private_key": asking("second")["private_key"]}, "is not the private key of"),
     ],
 )
 @pytest.mark.parametrize("kind", [convoy.Client, convoy.AsyncClient])
