@@ -156,22 +156,22 @@ _OF_GRPC = re.compile(
     r"|empty address list|socket closed|goaway received|endpoint closing|transport closed|connection reset|broken pipe"
     r"|keepalive (?:watchdog|timeout))"
 )
-# What one server of another kind makes gRPC say, and why then it may be that another address's refusal hides it.
+# What a server of another kind makes gRPC say, unless it tells of another address of the same host.
 _NOT_HTTP2 = "failed parsing http/2"
-_HIDES = ("connection refused", "failed to connect", "connections to all backends failing")
 _NO_GRPC = "it speaks no gRPC, or only with TLS"
 # What each means, the more exact ones first.
 _UNREACHED = "can't be reached: {why}; check the address and that the server runs"
+_NOBODY, _NO_CONNECTION = "nothing listens there", "it does not take the connection"
 _WHY = {
-    "connection refused": "nothing listens there",
-    "no such file or directory": "nothing listens there",
+    "connection refused": _NOBODY,
+    "no such file or directory": _NOBODY,
     "errors resolving": "its name is not known",
     "resolution failed": "its name is not known",
     "empty address list": "its name is not known",
     "handshake failed": "the TLS handshake failed",
     "certificate_verify_failed": "the TLS handshake failed",
-    "failed to connect": "it does not take the connection",
-    "connections to all backends failing": "it does not take the connection",
+    "failed to connect": _NO_CONNECTION,
+    "connections to all backends failing": _NO_CONNECTION,
     "connection reset": "the connection broke",
     "socket closed": "the connection broke",
     "goaway received": "the connection broke",
@@ -208,22 +208,28 @@ def other_server(details: str, server: str, *, secure: bool = False) -> str:
 
     Without TLS (`secure`) it may knock at the address, for the seconds that `knock.speaks_no_grpc` takes.
     """
-    words = details.lower()
-    if not _OF_GRPC.match(words):
+    why = _why(details)
+    if not why:
         return ""
-    if _NOT_HTTP2 in words or (not secure and any(piece in words for piece in _HIDES) and knock.speaks_no_grpc(server)):
+    hidden = why in {_NOBODY, _NO_CONNECTION} and not secure
+    if _NOT_HTTP2 in details.lower() or (hidden and knock.speaks_no_grpc(server)):
         return _MEANING[_Code.UNIMPLEMENTED][1].format(details=_NO_GRPC)
     return ""
 
 
 def unreached(details: str, *, secure: bool = False) -> str:
     """Why a call did not reach its server, with the remedy, in our words; "" where the server said so itself."""
+    why = _why(details)
+    if why and (of_tls := tls.failure(details, secure=secure)):
+        return of_tls
+    return _UNREACHED.format(why=why) if why else ""
+
+
+def _why(details: str) -> str:
     words = details.lower()
     if not _OF_GRPC.match(words):
         return ""
-    if why := tls.failure(words, secure=secure):
-        return why
-    return next((_UNREACHED.format(why=why) for piece, why in _WHY.items() if piece in words), "")
+    return next((why for piece, why in _WHY.items() if piece in words), "")
 
 
 def _retry_after(error: grpc.RpcError) -> float | None:

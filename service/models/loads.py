@@ -43,6 +43,7 @@ class Loads:
             if known is None:
                 self._versions.move(self._versions.add(name, number), State.UNAVAILABLE, printable(str(error)))
             return
+        known = self._versions.of(name).get(number)  # it may have been forgotten meanwhile
         if known is not None and self._failures.stands(path):
             return
         if known is None or not known.arriving:
