@@ -4,7 +4,6 @@ The names are those of `convoy serve`: `--tls-cert` and `--tls-key` are each sid
 only, so that a server's CONVOY_TLS_CERT in a container is not taken for a client's.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,8 +47,6 @@ class Connection:
 
     def credentials(self) -> "grpc.ChannelCredentials | None":
         """Those of the channel; None without TLS."""
-        # A failed handshake is told in our words: gRPC would put several lines of its own before them.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         try:
             return tls.credentials(self.tls_ca, self.tls_cert, self.tls_key)
         except OSError as error:

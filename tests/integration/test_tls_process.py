@@ -1,5 +1,6 @@
 """TLS through the front door: `convoy serve` with workers, and every command that asks."""
 
+import subprocess
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from authorities import asking, ca, served
 from bundles import encode
-from servers import LOCALHOST, arguments, process
+from servers import CONVOY, LOCALHOST, arguments, process
 
 import convoy
 
@@ -42,7 +43,7 @@ def test_workers_and_commands(repository, tmp_path, capsys):
     secured = flags(served("first", clients_of="first"))
     with process(*arguments(repository, "--workers", "2", *secured)) as server:
         ports = server.logged("supervising")
-        address = f"localhost:{ports['grpc_port']}"
+        address = f"{LOCALHOST}:{ports['grpc_port']}"
         until_ready(f"http://{LOCALHOST}:{ports['http_port']}/readyz")
         for words in (["health"], ["models"], ["classify", picture]):
             assert run(*words, "--server", address, *ours) == 0, capsys.readouterr()
@@ -50,10 +51,15 @@ def test_workers_and_commands(repository, tmp_path, capsys):
         assert "--allow-admin" in capsys.readouterr().err, "it was asked, and refused"
         assert run("health", "--server", address, *flags({"tls_ca": ca("first")})) == 1
         assert "give one that it trusts" in capsys.readouterr().err
+        asked = [CONVOY, "models", "--server", address, "--tls-ca", ca("second")]
+        said = subprocess.run(asked, capture_output=True, text=True, check=False).stderr
+        assert said.startswith(f"convoy models: server {address}: no TLS with it: its certificate is not trusted here")
+        assert said.count("\n") == 1, "gRPC says nothing of its own"
         assert run("models", "--server", address, "--tls-ca", tmp_path / "no") == 2
         assert capsys.readouterr().err == f"convoy models: {tmp_path / 'no'} can't be read: No such file or directory\n"
         server.signal()
         assert server.ended() == 0
+    assert all(line.startswith("{") for line in server.lines)
 
 
 def test_a_mistake_is_said_once_for_all_workers(repository):
