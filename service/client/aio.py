@@ -108,8 +108,8 @@ class AsyncClient:
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
     ) -> list[Classification | ImageRejected]:
-        """All answers of `classify_stream` at once: one a picture, in order."""
-        stream = self.classify_stream(
+        """All answers of `classify_each` at once: one a picture, in order."""
+        stream = self.classify_each(
             images,
             model=model,
             version=version,
@@ -123,7 +123,7 @@ class AsyncClient:
         )
         return [answer async for answer in stream]
 
-    def classify_stream(
+    def classify_each(
         self,
         images: Iterable[Image],
         *,

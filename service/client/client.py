@@ -109,8 +109,8 @@ class Client:
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
     ) -> list[Classification | ImageRejected]:
-        """All answers of `classify_stream` at once: one a picture, in order."""
-        stream = self.classify_stream(
+        """All answers of `classify_each` at once: one a picture, in order."""
+        stream = self.classify_each(
             images,
             model=model,
             version=version,
@@ -124,7 +124,7 @@ class Client:
         )
         return list(stream)
 
-    def classify_stream(
+    def classify_each(
         self,
         images: Iterable[Image],
         *,
