@@ -19,9 +19,11 @@ from service.api.classifier import ClassifierServicer
 from service.api.grpcio_transport import GrpcioTransport
 from service.api.health import Health
 from service.api.status import Guard
-from service.config import Settings, Shared
+from service.config import MEBIBYTE, Settings, Shared
 from service.errors import SettingsError
 from service.inference.dataplane import DataPlane
+from service.inference.pending import PendingBytes
+from service.inference.room import Room
 from service.models import repository
 from service.models.labels import Labels
 from service.models.loader import Loader, limits
@@ -64,7 +66,12 @@ class Server:
         self._unsure = shared.unsure if shared else False
         self.health = Health(strict=self._awaits is None)
         self._data_plane = DataPlane(
-            self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
+            self.models,
+            limits=limits(settings),
+            max_images_per_call=settings.max_images_per_call,
+            threads=settings.threads * max(1, settings.instances),
+            room=Room(processes=settings.workers),
+            pending=PendingBytes(settings.max_pending_mb * MEBIBYTE, processes=settings.workers),
         )
         self._guard = Guard(self.metrics)
         self._is_shared = shared is not None
