@@ -1,8 +1,8 @@
 """gRPC by pygrpc-native: HTTP/2 and framing in Rust outside the GIL, a burst of calls taken in one step.
 
 Only Classify is served this way, with no task and no context a call; every other method goes, unseen by the caller, to
-a grpcio server behind the front on a Unix socket. What the front can't do at all (TLS, ageing connections) is refused by
-`service.server`, which then takes grpcio for `--transport auto`.
+a grpcio server behind the front on a Unix socket. What the front can't do at all (TLS, ageing connections) is
+refused by `service.server`, which then takes grpcio for `--transport auto`.
 """
 
 import asyncio
