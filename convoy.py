@@ -5,6 +5,7 @@ names is first used; so `convoy --help` works with the base install and shows ev
 """
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -104,6 +105,9 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the `convoy` command and exits; `arguments` are the process's own unless given."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Read once, when gRPC is imported. It would write several lines about every TLS handshake that fails: before our
+    # one sentence, and into a server's JSON log.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         _app()(args=arguments, prog_name="convoy")
     except ModuleNotFoundError as error:

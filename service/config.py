@@ -34,7 +34,15 @@ class Settings:
         8002, doc="HTTP port of /metrics, /livez and /readyz; 0 takes a free one.", least=0, most=65535
     )
     transport: Literal["auto", "grpcio", "native"] = _knob(
-        "auto", doc="What speaks gRPC: native costs less CPU, grpcio can age connections; auto takes native if it can."
+        "auto",
+        doc="What speaks gRPC: native costs less CPU, grpcio can do TLS and more; auto takes native if it can.",
+    )
+    tls_cert: Path | None = _knob(
+        None, doc="PEM file of the server's certificate and those between it and its authority; gRPC is then TLS only."
+    )
+    tls_key: Path | None = _knob(None, doc="PEM file of the certificate's private key, without a passphrase.")
+    tls_client_ca: Path | None = _knob(
+        None, doc="PEM file of the authorities that sign clients' certificates; clients without one are refused."
     )
     workers: int = _knob(
         1, doc="Processes that share the port, each with its own copy of the models, queues and limits.", least=1

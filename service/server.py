@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from service.api import grpcio_transport
+from service.api import grpcio_transport, tls
 from service.api.admin import AdminServicer
 from service.api.classifier import ClassifierServicer
 from service.api.grpcio_transport import GrpcioTransport
@@ -93,10 +93,10 @@ class Server:
         classifier = ClassifierServicer(self._data_plane, self.models, self._guard)
         admin = AdminServicer(self.models, self._guard, allowed=self._settings.allow_admin)
         server = grpcio_transport.build(self._settings, classifier, admin, self.health.servicer, shared=shared)
-        wanted, ages = self._settings.transport, self._settings.max_connection_age > 0
-        if wanted == "native" and ages:
-            raise SettingsError("--transport native can't age connections; drop --max-connection-age or use grpcio")
-        if wanted == "grpcio" or ages:
+        wanted, lacks = self._settings.transport, _lacking_in_native(self._settings)
+        if wanted == "native" and lacks:
+            raise SettingsError(f"--transport native {lacks} or use grpcio")
+        if wanted == "grpcio" or lacks:
             return GrpcioTransport(self._settings, server, shared=shared)
         try:
             from service.api.native_transport import NativeTransport
@@ -208,3 +208,12 @@ class Server:
         if silent > STUCK_SECONDS:
             return f"the event loop has not moved for {silent:.0f} s"
         return self.health.lost()
+
+
+def _lacking_in_native(settings: Settings) -> str:
+    """What the settings ask for that the native transport can't do, with the remedy; empty where there is nothing."""
+    if tls.wanted(settings):
+        return "has no TLS; drop --tls-cert and --tls-key"
+    if settings.max_connection_age > 0:
+        return "can't age connections; drop --max-connection-age"
+    return ""

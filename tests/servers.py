@@ -50,13 +50,18 @@ def settings(repository: Path, **others: Any) -> Settings:
 
 @asynccontextmanager
 async def serving(
-    repository: Path, *, ready: bool = True, **others: Any
+    repository: Path, *, ready: bool = True, credentials: grpc.ChannelCredentials | None = None, **others: Any
 ) -> AsyncIterator[tuple[Server, grpc.aio.Channel]]:
-    """A server in this loop, READY unless told otherwise, with a channel to it; drained and stopped at the end."""
+    """A server in this loop, READY unless told otherwise, with a channel to it; drained and stopped at the end.
+
+    With `credentials` the channel is one with TLS.
+    """
     server = Server(settings(repository, **others))
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"{LOCALHOST}:{server.port}") as channel:
+        address = f"{LOCALHOST}:{server.port}"
+        opened = grpc.aio.secure_channel(address, credentials) if credentials else grpc.aio.insecure_channel(address)
+        async with opened as channel:
             if ready:
                 await healthy(channel)
             yield server, channel

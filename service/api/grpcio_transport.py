@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos.classifier.v1 import classifier_pb2_grpc
-from service.api import admin, ports
+from service.api import admin, ports, tls
 from service.api.admin import AdminServicer
 from service.api.classifier import SERVICE, ClassifierServicer, register
 from service.api.health import HealthServicer
@@ -23,16 +23,20 @@ class GrpcioTransport:
     name = "grpcio"
 
     def __init__(self, settings: Settings, server: grpc.aio.Server, *, shared: bool = False) -> None:
-        """Listens. Raises SettingsError when the port can't be had.
+        """Listens. Raises SettingsError when the port can't be had, or the files of TLS can't be used.
 
         A `shared` port is one that other processes listen on too.
         """
         self._server = server
+        credentials = tls.credentials(settings) if tls.wanted(settings) else None
         if not shared:
             ports.check(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"{host}:{settings.port}"
         try:
-            self.port = server.add_insecure_port(f"{host}:{settings.port}")
+            self.port = (
+                server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+            )
         except RuntimeError as error:
             raise ports.refused(settings.host, settings.port) from error
 

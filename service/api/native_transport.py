@@ -1,8 +1,8 @@
 """gRPC by pygrpc-native: HTTP/2 and framing in Rust outside the GIL, a burst of calls taken in one step.
 
 Only Classify is served this way, with no task and no context a call; every other method goes, unseen by the caller, to
-a grpcio server behind the front on a Unix socket. What the front can't do at all (ageing connections) is refused by
-`service.server`, which then takes grpcio for `--transport auto`.
+a grpcio server behind the front on a Unix socket. What the front can't do at all (TLS, ageing connections) is
+refused by `service.server`, which then takes grpcio for `--transport auto`.
 """
 
 import asyncio
@@ -101,11 +101,19 @@ class NativeTransport:
 
     def _receive(self) -> None:
         """The dispatching thread: bursts of events to the loop, until the front is closed."""
-        while (events := self.front.recv_batch_details(EVENTS_AT_ONCE)) is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._take, events)
-            except RuntimeError:  # the loop is closed
-                return
+        while self._received():
+            pass
+
+    def _received(self) -> bool:
+        """Hands the next burst on, and keeps nothing of it: until another comes, nobody would let go of its bytes."""
+        events = self.front.recv_batch_details(EVENTS_AT_ONCE)
+        if events is None:
+            return False
+        try:
+            self._loop.call_soon_threadsafe(self._take, events)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
 
     def _take(self, events: "list[DetailedEvent]") -> None:
         for kind, number, _, payload, _, details in events:

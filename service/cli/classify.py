@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.connection import Connection, TlsCa, TlsCert, TlsKey
 from service.client.channel import DEFAULT_SERVER, DEFAULT_TIMEOUT
 from service.client.client import Client
 from service.client.errors import ClientError, ImageRejected
@@ -52,6 +53,9 @@ def classify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, as the answers come.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that one call may take.")] = DEFAULT_TIMEOUT,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Ask a server what is on pictures; exit code 1 if any was rejected, 2 for a mistake or no answer."""
     show: Callable[[Answers], int] = print_json if as_json else print_table
@@ -62,7 +66,7 @@ def classify(
         images = [sys.stdin.buffer.read() if name == STDIN else name for name in names]
         if explain is not None:
             check_drawing(explain, images)
-        with Client(server, timeout=timeout) as client:
+        with Connection(server, timeout, tls_ca, tls_cert, tls_key).client() as client:
             asked: dict[str, Any] = {
                 "model": model or only_model(client, server),
                 "version": version,
@@ -134,7 +138,7 @@ def title(answer: Classification, head: str) -> str:
 
 
 def _each(client: Client, names: list[str], images: Sequence[str | bytes], asked: dict[str, Any]) -> Answers:
-    return zip(names, client.classify_stream(images, **asked), strict=True)
+    return zip(names, client.classify_each(images, **asked), strict=True)
 
 
 def _together(client: Client, files: dict[str, str], asked: dict[str, Any]) -> Answers:

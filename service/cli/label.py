@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from service.cli.connection import Connection, TlsCa, TlsCert, TlsKey
 from service.client.channel import DEFAULT_SERVER, DEFAULT_TIMEOUT
-from service.client.client import Client
 from service.client.errors import ClientError
 
 
@@ -20,20 +20,24 @@ def label(
     delete: Annotated[bool, typer.Option("--delete", help="Remove the label.")] = False,
     server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The gRPC server.")] = DEFAULT_SERVER,
     timeout: Annotated[float, typer.Option(help="Seconds that the call may take.")] = DEFAULT_TIMEOUT,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Point a label at a version of a model, on a server that was started with --allow-admin."""
     try:
-        print(change(model, name, version, delete=delete, server=server, timeout=timeout))
+        connection = Connection(server, timeout, tls_ca, tls_cert, tls_key)
+        print(change(model, name, version, delete=delete, connection=connection))
     except (ClientError, ValueError) as error:
         typer.echo(f"convoy label: {error}", err=True)
         raise typer.Exit(2) from error
 
 
-def change(model: str, label: str, version: int | None, *, delete: bool, server: str, timeout: float) -> str:
+def change(model: str, label: str, version: int | None, *, delete: bool, connection: Connection) -> str:
     """Does it and gives the sentence that says so. Raises ClientError, or ValueError for a mistake."""
     if delete == (version is not None):
         raise ValueError("give either the VERSION that the label is to point to, or --delete")
-    with Client(server, timeout=timeout) as client:
+    with connection.client() as client:
         if version is None:
             return f"{model} {label} is removed; it was {client.delete_version_label(model, label)}"
         before = client.set_version_label(model, label, version)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.connection import Connection, TlsCa, TlsCert, TlsKey
 from service.client.channel import DEFAULT_SERVER, DEFAULT_TIMEOUT
-from service.client.client import Client
 from service.client.errors import ClientError
 from service.client.results import Head, ModelInfo, ModelSummary, VersionStatus
 
@@ -30,10 +30,13 @@ def models(
     version: Annotated[int | None, typer.Option(help="Version of the named model; else its highest READY one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, one a model.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that the call may take.")] = DEFAULT_TIMEOUT,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Show the models of a server with their versions and states, or one model in full."""
     try:
-        found = ask(name, server, version, timeout)
+        found = ask(name, version, Connection(server, timeout, tls_ca, tls_cert, tls_key))
     except (ClientError, ValueError) as error:
         typer.echo(f"convoy models: {error}", err=True)
         raise typer.Exit(2) from error
@@ -44,11 +47,11 @@ def models(
         show(found)
 
 
-def ask(name: str | None, server: str, version: int | None, timeout: float) -> ModelInfo | list[ModelSummary]:
+def ask(name: str | None, version: int | None, connection: Connection) -> ModelInfo | list[ModelSummary]:
     """One model in full, or all in short. Raises ClientError, or ValueError for a mistake."""
     if name is None and version is not None:
         raise ValueError("--version needs the name of a model")
-    with Client(server, timeout=timeout) as client:
+    with connection.client() as client:
         return client.list_models() if name is None else client.get_model(name, version=version)
 
 

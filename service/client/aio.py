@@ -17,7 +17,7 @@ import grpc
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub, ModelAdminStub
 from service.client import channel, messages, pictures
-from service.client.errors import CLOSED, CallCancelled, ImageRejected, from_rpc
+from service.client.errors import CLOSED, CallCancelled, ImageRejected
 from service.client.pictures import Example, Image, Picture
 from service.client.results import Classification, ModelInfo, ModelSummary
 
@@ -43,6 +43,8 @@ class AsyncClient:
         timeout: float = channel.DEFAULT_TIMEOUT,
         wait_for_ready: bool = False,
         root_certificates: str | os.PathLike[str] | None = None,
+        certificate_chain: str | os.PathLike[str] | None = None,
+        private_key: str | os.PathLike[str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = channel.DEFAULT_MESSAGE_BYTES,
         priority: channel.Priority = "interactive",
@@ -52,6 +54,8 @@ class AsyncClient:
             timeout=timeout,
             wait_for_ready=wait_for_ready,
             root_certificates=root_certificates,
+            certificate_chain=certificate_chain,
+            private_key=private_key,
             credentials=credentials,
             max_message_bytes=max_message_bytes,
             priority=priority,
@@ -104,8 +108,8 @@ class AsyncClient:
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
     ) -> list[Classification | ImageRejected]:
-        """All answers of `classify_stream` at once: one a picture, in order."""
-        stream = self.classify_stream(
+        """All answers of `classify_each` at once: one a picture, in order."""
+        stream = self.classify_each(
             images,
             model=model,
             version=version,
@@ -119,7 +123,7 @@ class AsyncClient:
         )
         return [answer async for answer in stream]
 
-    def classify_stream(
+    def classify_each(
         self,
         images: Iterable[Image],
         *,
@@ -211,7 +215,7 @@ class AsyncClient:
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None
     ) -> Response:
         seconds = self._endpoint.seconds(timeout)
-        async with _translated(self._endpoint.server, seconds):
+        async with _translated(self._endpoint, seconds):
             return await method(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
 
     async def _stream(
@@ -240,7 +244,7 @@ class AsyncClient:
             return None
         request = await _with_pictures(question, {"": group})
         classify = self._stub().Classify
-        async with _translated(self._endpoint.server, seconds):
+        async with _translated(self._endpoint, seconds):
             return classify(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
 
     async def _collect(
@@ -248,7 +252,7 @@ class AsyncClient:
     ) -> list[Classification | ImageRejected]:
         if call is None:
             return [picture.refusal for picture in group if picture.refusal]
-        async with _translated(self._endpoint.server, seconds):
+        async with _translated(self._endpoint, seconds):
             response = await call
         return messages.answers(response, [picture.name for picture in group], self._endpoint.server)
 
@@ -260,19 +264,19 @@ async def _with_pictures(question: pb.ClassifyRequest, groups: Mapping[str, list
 
 
 @asynccontextmanager
-async def _translated(server: str, seconds: float) -> AsyncIterator[None]:
-    """As `errors.translated`, in a thread where that may block.
+async def _translated(endpoint: channel.Endpoint, seconds: float) -> AsyncIterator[None]:
+    """As `Endpoint.translated`, in a thread where that may block.
 
     The cancel that a closed channel deals out is told from a cancel of the caller's own task.
     """
     try:
         yield
     except grpc.RpcError as error:
-        raise await asyncio.to_thread(from_rpc, error, server, seconds) from error
+        raise await asyncio.to_thread(endpoint.failed, error, seconds) from error
     except CLOSED as error:
-        raise CallCancelled(server) from error
+        raise CallCancelled(endpoint.server) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        raise CallCancelled(server) from error
+        raise CallCancelled(endpoint.server) from error

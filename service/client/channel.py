@@ -5,14 +5,15 @@ not take is sent again by gRPC itself, up to five attempts, on whichever backend
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import grpc
 
-if TYPE_CHECKING:
-    import os
+from service.client import tls
+from service.client.errors import CLOSED, CallCancelled, CallFailed, from_rpc
 
 Priority: TypeAlias = Literal["interactive", "batch"]
 
@@ -71,6 +72,20 @@ class Endpoint:
             return grpc.aio.insecure_channel(self.server, _options(self.max_message_bytes))
         return grpc.aio.secure_channel(self.server, self.credentials, _options(self.max_message_bytes))
 
+    @contextmanager
+    def translated(self, timeout: float) -> Iterator[None]:
+        """Turns what gRPC raises inside the block, which holds one call and nothing else, into the client's errors."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self.failed(error, timeout) from error
+        except CLOSED as error:
+            raise CallCancelled(self.server) from error
+
+    def failed(self, error: grpc.RpcError, timeout: float) -> CallFailed:
+        """The client's error for a failed call that was given `timeout` seconds; may block as `errors.from_rpc`."""
+        return from_rpc(error, self.server, timeout, secure=self.credentials is not None)
+
     def seconds(self, timeout: float | None) -> float:
         """The seconds a call may take: `timeout`, or the endpoint's own. Raises ValueError unless they are above 0."""
         seconds = self.timeout if timeout is None else timeout
@@ -88,18 +103,19 @@ def endpoint(
     *,
     timeout: float,
     wait_for_ready: bool,
-    root_certificates: "str | os.PathLike[str] | None",
+    root_certificates: tls.File,
+    certificate_chain: tls.File,
+    private_key: tls.File,
     credentials: grpc.ChannelCredentials | None,
     max_message_bytes: int,
     priority: Priority,
 ) -> Endpoint:
-    """Checks the terms and reads the certificates. Raises ValueError, or OSError for the certificates' file."""
+    """Checks the terms and reads the certificates. Raises ValueError, or OSError for a file of the certificates."""
     if ":" not in server or server.startswith(("http://", "https://")):
         raise ValueError(f"server is {server!r}, it must be HOST:PORT without http://, for example {DEFAULT_SERVER}")
-    if root_certificates is not None:
-        if credentials is not None:
-            raise ValueError("root_certificates and credentials exclude each other; give one of them")
-        credentials = grpc.ssl_channel_credentials(Path(root_certificates).read_bytes())
+    made = tls.credentials(root_certificates, certificate_chain, private_key)
+    if made and credentials:
+        raise ValueError("files of certificates and credentials exclude each other; give one of them")
     if max_message_bytes <= _ENVELOPE_BYTES:
         raise ValueError(f"max_message_bytes is {max_message_bytes}, it must be above {_ENVELOPE_BYTES}")
     terms = Endpoint(
@@ -107,7 +123,7 @@ def endpoint(
         timeout=timeout,
         wait_for_ready=wait_for_ready,
         max_message_bytes=max_message_bytes,
-        credentials=credentials,
+        credentials=made or credentials,
         priority=_checked(priority),
     )
     terms.seconds(None)

@@ -14,7 +14,7 @@ import grpc
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub, ModelAdminStub
 from service.client import channel, messages, pictures
-from service.client.errors import ImageRejected, translated
+from service.client.errors import ImageRejected
 from service.client.pictures import Example, Image, Picture
 from service.client.results import Classification, ModelInfo, ModelSummary
 
@@ -29,10 +29,12 @@ class Client:
 
     `server` is HOST:PORT or another gRPC target such as dns:///convoy.default:8500. `timeout` is the seconds that one
     call may take, retries included. With `wait_for_ready` a call waits for a server that is not up yet instead of
-    failing after the retries. `root_certificates` is the PEM file to check the server's certificate against;
-    `credentials` are gRPC channel credentials for everything else, such as mutual TLS. `max_message_bytes` should be
-    the server's limit. With `priority` "batch", for jobs, pictures give way to those of interactive callers; a call may
-    have its own. Raises ValueError or OSError for terms that can't be used; nothing is connected yet.
+    failing after the retries. For TLS, `root_certificates` is the PEM file of the authorities to check the server's
+    certificate against; `certificate_chain` and `private_key` are those of the client's own certificate, where the
+    server wants one. `credentials` are gRPC channel credentials for everything else, such as tokens.
+    `max_message_bytes` should be the server's limit. With `priority` "batch", for jobs, pictures give way to those of
+    interactive callers; a call may have its own. Raises ValueError or OSError for terms that can't be used; nothing is
+    connected yet.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Client:
         timeout: float = channel.DEFAULT_TIMEOUT,
         wait_for_ready: bool = False,
         root_certificates: str | os.PathLike[str] | None = None,
+        certificate_chain: str | os.PathLike[str] | None = None,
+        private_key: str | os.PathLike[str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = channel.DEFAULT_MESSAGE_BYTES,
         priority: channel.Priority = "interactive",
@@ -51,6 +55,8 @@ class Client:
             timeout=timeout,
             wait_for_ready=wait_for_ready,
             root_certificates=root_certificates,
+            certificate_chain=certificate_chain,
+            private_key=private_key,
             credentials=credentials,
             max_message_bytes=max_message_bytes,
             priority=priority,
@@ -103,8 +109,8 @@ class Client:
         images_per_call: int = pictures.IMAGES_PER_CALL,
         calls_in_flight: int = pictures.CALLS_IN_FLIGHT,
     ) -> list[Classification | ImageRejected]:
-        """All answers of `classify_stream` at once: one a picture, in order."""
-        stream = self.classify_stream(
+        """All answers of `classify_each` at once: one a picture, in order."""
+        stream = self.classify_each(
             images,
             model=model,
             version=version,
@@ -118,7 +124,7 @@ class Client:
         )
         return list(stream)
 
-    def classify_stream(
+    def classify_each(
         self,
         images: Iterable[Image],
         *,
@@ -193,7 +199,7 @@ class Client:
         self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None
     ) -> Response:
         seconds = self._endpoint.seconds(timeout)
-        with translated(self._endpoint.server, seconds):
+        with self._endpoint.translated(seconds):
             return method(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
 
     def _stream(
@@ -218,7 +224,7 @@ class Client:
         if group[0].refusal:
             return None
         request = messages.with_pictures(question, {"": group})
-        with translated(self._endpoint.server, seconds):
+        with self._endpoint.translated(seconds):
             return self._stub.Classify.future(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
 
     def _collect(
@@ -226,6 +232,6 @@ class Client:
     ) -> list[Classification | ImageRejected]:
         if call is None:
             return [picture.refusal for picture in group if picture.refusal]
-        with translated(self._endpoint.server, seconds):
+        with self._endpoint.translated(seconds):
             response = call.result()
         return messages.answers(response, [picture.name for picture in group], self._endpoint.server)

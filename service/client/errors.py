@@ -19,14 +19,13 @@ Each names the server and the remedy and has the original gRPC error as its `__c
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from protos.rpc.v1.status_pb2 import RetryInfo, Status
-from service.client import knock
+from service.client import knock, tls
 
 
 class ClientError(Exception):
@@ -187,8 +186,8 @@ _WHY = {
 CLOSED = (grpc.FutureCancelledError, grpc.aio.UsageError, ValueError)
 
 
-def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
-    """The client's error for a failed gRPC call to `server` that was given `timeout` seconds.
+def from_rpc(error: grpc.RpcError, server: str, timeout: float, *, secure: bool = False) -> CallFailed:
+    """The client's error for a failed gRPC call to `server`, with TLS if `secure`, that was given `timeout` seconds.
 
     May block for the seconds of `other_server` where the server was not reached.
     """
@@ -196,30 +195,33 @@ def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
     kind, sentence = _MEANING.get(code, _OTHERWISE)
     if code is _Code.RESOURCE_EXHAUSTED and any(words in details for words in _LARGER):
         kind, sentence = _TOO_LARGE
-    if code is _Code.UNAVAILABLE and (why := other_server(details, server)):
+    if code is _Code.UNAVAILABLE and (why := other_server(details, server, secure=secure)):
         return WrongServer(server, why)
-    if code is _Code.UNAVAILABLE and (why := unreached(details)):
+    if code is _Code.UNAVAILABLE and (why := unreached(details, secure=secure)):
         return kind(server, why)
     problem = sentence.format(details=details, server=server, timeout=timeout, code=code.name)
     return Overloaded(server, problem, _retry_after(error)) if kind is Overloaded else kind(server, problem)
 
 
-def other_server(details: str, server: str) -> str:
+def other_server(details: str, server: str, *, secure: bool = False) -> str:
     """That something else answers at the address, with the remedy; "" where nothing does, or the server said `details`.
 
-    May knock at the address, for the seconds that `knock.speaks_no_grpc` takes.
+    Without TLS (`secure`) it may knock at the address, for the seconds that `knock.speaks_no_grpc` takes.
     """
     why = _why(details)
     if not why:
         return ""
-    if _NOT_HTTP2 in details.lower() or (why in {_NOBODY, _NO_CONNECTION} and knock.speaks_no_grpc(server)):
+    hidden = why in {_NOBODY, _NO_CONNECTION} and not secure
+    if _NOT_HTTP2 in details.lower() or (hidden and knock.speaks_no_grpc(server)):
         return _MEANING[_Code.UNIMPLEMENTED][1].format(details=_NO_GRPC)
     return ""
 
 
-def unreached(details: str) -> str:
+def unreached(details: str, *, secure: bool = False) -> str:
     """Why a call did not reach its server, with the remedy, in our words; "" where the server said so itself."""
     why = _why(details)
+    if why and (of_tls := tls.failure(details, secure=secure)):
+        return of_tls
     return _UNREACHED.format(why=why) if why else ""
 
 
@@ -242,14 +244,3 @@ def _retry_after(error: grpc.RpcError) -> float | None:
             except DecodeError:  # not ours
                 return None
     return None
-
-
-@contextmanager
-def translated(server: str, timeout: float) -> Iterator[None]:
-    """Turns what gRPC raises inside the block, which holds one call and nothing else, into the client's errors."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise from_rpc(error, server, timeout) from error
-    except CLOSED as error:
-        raise CallCancelled(server) from error

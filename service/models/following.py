@@ -23,17 +23,26 @@ class Following:
         self._patience = patience
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._looked = False
+        self._raised: list[BaseException] = []
 
     async def look(self, found: Sequence[PublishedModel]) -> None:
-        """Follows each model that is not being followed. Raises what a `follow` raises, of earlier looks too."""
+        """Follows each model that is not being followed.
+
+        Raises what a `follow` raised, of earlier looks too, the first of several: once every model had its turn.
+        """
         for model in found:
-            if self._ended(model.name):
+            self._clear(model.name)
+            if model.name not in self._tasks:
                 task = self._tasks[model.name] = asyncio.get_running_loop().create_task(self._follow(model))
                 await asyncio.wait([task], timeout=self._patience)
-                self._ended(model.name)
-        if not self._looked:
-            await asyncio.gather(*self._tasks.values())
-            self._looked = True
+        if not self._looked and self._tasks:
+            await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_EXCEPTION)
+        self._looked = True
+        for name in list(self._tasks):
+            self._clear(name)
+        if self._raised:
+            raised, self._raised = self._raised, []
+            raise raised[0]
 
     async def stop(self) -> None:
         """Gives up what is under way."""
@@ -42,10 +51,11 @@ class Following:
             with suppress(asyncio.CancelledError, Exception):
                 await task
 
-    def _ended(self, name: str) -> bool:
-        """Whether the model is not being followed; raises what that ended with."""
+    def _clear(self, name: str) -> None:
+        """Forgets the model's task if it has ended, and keeps what it raised."""
         task = self._tasks.get(name)
-        if task is not None and task.done():
-            del self._tasks[name]
-            task.result()
-        return name not in self._tasks
+        if task is None or not task.done():
+            return
+        del self._tasks[name]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._raised.append(error)

@@ -2,9 +2,10 @@
 
 import socket
 import tempfile
+import weakref
 
 import pytest
-from servers import LOCALHOST, leased, refused, serving, settings
+from servers import LOCALHOST, leased, refused, serving, settings, until
 
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1 import classifier_pb2_grpc
@@ -43,6 +44,35 @@ async def test_where_there_are_no_abstract_addresses_the_folder_goes_with_the_se
     async with serving(repository, transport="native"):
         assert len(list(temporary.iterdir())) == 1
     assert list(temporary.iterdir()) == []
+
+
+async def test_an_idle_server_keeps_nothing_of_the_last_burst(repository, monkeypatch):
+    """The dispatching thread waits for the next one, maybe for hours, and would hold up to 256 messages."""
+    bursts = []
+
+    class Burst(list):
+        """A list that can be watched."""
+
+    class Front:
+        def __init__(self, *arguments, **options):
+            self.behind = native_front(*arguments, **options)
+
+        def __getattr__(self, name):
+            return getattr(self.behind, name)
+
+        def recv_batch_details(self, most):
+            events = self.behind.recv_batch_details(most)
+            if events is None:
+                return None
+            events = Burst(events)
+            bursts.append(weakref.ref(events))
+            return events
+
+    native_front = native_transport.NativeGrpcFront
+    monkeypatch.setattr(native_transport, "NativeGrpcFront", Front)
+    async with serving(repository, transport="native") as (_, channel):
+        await refused(classifier_pb2_grpc.ClassifierStub(channel).Classify(pb.ClassifyRequest()))
+        await until(lambda: bool(bursts) and all(burst() is None for burst in bursts))
 
 
 async def test_a_reply_that_ended_while_its_call_began_does_not_hold_it(repository, monkeypatch):

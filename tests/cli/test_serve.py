@@ -80,6 +80,9 @@ def test_every_setting_is_a_flag_a_variable_and_a_key(knob, tmp_path):
         "version_policy": "all",
         "state": "elsewhere",
         "allow_admin": "true",
+        "tls_cert": "elsewhere",
+        "tls_key": "elsewhere",
+        "tls_client_ca": "elsewhere",
         "log_level": "error",
         "log_format": "text",
     }.get(knob.name, "7")

@@ -3,10 +3,10 @@
 import asyncio
 import pickle
 import socket
-import subprocess
 
 import grpc
 import pytest
+from authorities import asking, ca
 from canned import MEBIBYTE, Running
 from google.protobuf import any_pb2
 from prometheus_client import CollectorRegistry
@@ -322,31 +322,16 @@ async def test_cancelling_the_task_is_not_an_error_of_the_call(server, canned):
         ({"timeout": 0}, "timeout is 0 seconds"),
         ({"timeout": float("nan")}, "timeout is nan seconds"),
         ({"max_message_bytes": 100}, "max_message_bytes is 100"),
-        ({"root_certificates": __file__, "credentials": grpc.ssl_channel_credentials()}, "exclude each other"),
+        ({"root_certificates": ca("first"), "credentials": grpc.ssl_channel_credentials()}, "exclude each other"),
+        ({"root_certificates": __file__}, "is not a file of certificates in PEM form"),
+        ({"certificate_chain": ca("first")}, "give both certificate_chain and private_key"),
+        (asking("first") | {"private_key": asking("second")["private_key"]}, "is not the private key of"),
     ],
 )
 @pytest.mark.parametrize("kind", [convoy.Client, convoy.AsyncClient])
 def test_terms_that_cannot_be_used_are_told_at_once(kind, terms, words):
     with pytest.raises(ValueError, match=words):
         kind(**terms)
-
-
-@pytest.fixture
-def key_and_certificate(tmp_path):
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    subprocess.run([*make.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return key, certificate
-
-
-async def test_tls_with_the_certificate_that_signed_the_server(connect, canned, key_and_certificate):
-    key, certificate = key_and_certificate
-    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
-    with Running(canned, credentials=credentials) as server:
-        answer = await connect(server.address, root_certificates=certificate).classify(b"a rose", model="flowers")
-        assert answer.best.label == "a rose"
-        with pytest.raises(convoy.CallFailed):
-            await connect(server.address, timeout=0.3).classify(b"a rose", model="flowers")
 
 
 @pytest.mark.parametrize(

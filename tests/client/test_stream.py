@@ -1,4 +1,4 @@
-"""`classify_stream` gives answers as they come, stops where the caller stops, and one client serves many threads."""
+"""`classify_each` gives answers as they come, stops where the caller stops, and one client serves many threads."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ ONE_BY_ONE = {"model": "flowers", "images_per_call": 1, "calls_in_flight": 2}
 
 def test_answers_come_before_the_last_call_is_made(server, canned):
     with convoy.Client(server.address) as client:
-        answers = client.classify_stream(IMAGES, **ONE_BY_ONE)
+        answers = client.classify_each(IMAGES, **ONE_BY_ONE)
         assert next(answers).best.label == "0"
         assert len(canned.requests) < len(IMAGES)
         assert [answer.best.label for answer in answers] == [str(n) for n in range(1, 20)]
@@ -22,7 +22,7 @@ def test_answers_come_before_the_last_call_is_made(server, canned):
 
 async def test_answers_come_before_the_last_call_is_made_in_asyncio(server, canned):
     async with convoy.AsyncClient(server.address) as client:
-        answers = client.classify_stream(IMAGES, **ONE_BY_ONE)
+        answers = client.classify_each(IMAGES, **ONE_BY_ONE)
         assert (await anext(answers)).best.label == "0"
         assert len(canned.requests) < len(IMAGES)
         assert [answer.best.label async for answer in answers] == [str(n) for n in range(1, 20)]
@@ -30,7 +30,7 @@ async def test_answers_come_before_the_last_call_is_made_in_asyncio(server, cann
 
 def test_the_answers_before_a_failed_call_are_given(server, canned):
     with convoy.Client(server.address) as client:
-        answers = client.classify_stream(IMAGES, model="flowers", images_per_call=1, calls_in_flight=1)
+        answers = client.classify_each(IMAGES, model="flowers", images_per_call=1, calls_in_flight=1)
         assert [next(answers).best.label, next(answers).best.label] == ["0", "1"]
         canned.failures.append((grpc.StatusCode.INTERNAL, "broken"))
         with pytest.raises(convoy.ServerFailed):
@@ -55,7 +55,7 @@ def given_up(canned, count: int) -> bool:
 
 def test_leaving_the_stream_cancels_what_is_under_way(server, held):
     with convoy.Client(server.address, timeout=60) as client:
-        answers = client.classify_stream(HELD, model="flowers", images_per_call=1, calls_in_flight=3)
+        answers = client.classify_each(HELD, model="flowers", images_per_call=1, calls_in_flight=3)
         assert next(answers).best.label == "first"
         held.wait_for_calls(len(HELD))
         answers.close()
@@ -64,7 +64,7 @@ def test_leaving_the_stream_cancels_what_is_under_way(server, held):
 
 async def test_leaving_the_stream_cancels_what_is_under_way_in_asyncio(server, held):
     async with convoy.AsyncClient(server.address, timeout=60) as client:
-        answers = client.classify_stream(HELD, model="flowers", images_per_call=1, calls_in_flight=3)
+        answers = client.classify_each(HELD, model="flowers", images_per_call=1, calls_in_flight=3)
         assert (await anext(answers)).best.label == "first"
         await asyncio.to_thread(held.wait_for_calls, len(HELD))
         await answers.aclose()
@@ -75,7 +75,7 @@ async def test_a_file_that_vanishes_meanwhile_is_named(server, canned, tmp_path)
     path = tmp_path / "late.png"
     path.write_bytes(b"late")
     with convoy.Client(server.address) as client:
-        answers = client.classify_stream([b"first", path], model="flowers", images_per_call=1, calls_in_flight=1)
+        answers = client.classify_each([b"first", path], model="flowers", images_per_call=1, calls_in_flight=1)
         next(answers)
         path.unlink()
         with pytest.raises(FileNotFoundError, match=r"late\.png"):

@@ -56,19 +56,45 @@ def test_kubectl_renders_what_these_tests_read(manifests, base):
 
 @needs_kubectl
 def test_the_overlay_of_the_readme_renders(manifests, root, tmp_path):
-    [overlay] = re.findall(
-        r"```yaml\n# kustomization.yaml\n(.+?)```", (root / "deploy/README.md").read_text(), re.DOTALL
-    )
-    shutil.copytree(root / "deploy" / "base", tmp_path / "base")
-    (tmp_path / "production").mkdir()
-    (tmp_path / "production" / "kustomization.yaml").write_text(overlay)
-    rendered = render(tmp_path / "production")
+    overlay, _ = overlays(root)
+    rendered = render(production(overlay, root, tmp_path))
     assert rendered.keys() == manifests.keys()
     for document in rendered.values():
         kubernetes_validate.validate(document, NEWEST, strict=True)
     assert rendered["PersistentVolumeClaim"]["spec"]["storageClassName"] == "shared-files"
     [server] = rendered["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert server["image"].startswith("registry.example.com/vision/convoy:")
+
+
+@needs_kubectl
+def test_the_overlay_with_tls_renders_and_asks_nothing_of_the_port_that_kubernetes_can_not_ask(root, tmp_path, ports):
+    plain, secure = overlays(root)
+    rendered = render(production(plain + secure, root, tmp_path))
+    for document in rendered.values():
+        kubernetes_validate.validate(document, NEWEST, strict=True)
+    pod = rendered["Deployment"]["spec"]["template"]["spec"]
+    [server] = pod["containers"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert set(server[probe]) & {"grpc", "httpGet"} == {"httpGet"}
+        assert server[probe]["httpGet"]["port"] == "metrics"
+    settings = {each["name"]: each["value"] for each in server["env"]}
+    assert settings.keys() <= {variable(field.name) for field in dataclasses.fields(Settings)}
+    [mounted] = [mount["mountPath"] for mount in server["volumeMounts"] if mount["name"] == "certificate"]
+    assert {settings["CONVOY_TLS_CERT"], settings["CONVOY_TLS_KEY"]} == {f"{mounted}/tls.crt", f"{mounted}/tls.key"}
+    assert "certificate" in [volume["name"] for volume in pod["volumes"]]
+
+
+def overlays(root):
+    """The kustomizations of the README: the whole one, and what TLS adds to it."""
+    return re.findall(r"```yaml\n# kustomization.yaml.*?\n(.+?)```", (root / "deploy/README.md").read_text(), re.DOTALL)
+
+
+def production(kustomization, root, folder):
+    """The base, and beside it an overlay of this kustomization, whose folder it gives."""
+    shutil.copytree(root / "deploy" / "base", folder / "base")
+    (folder / "production").mkdir()
+    (folder / "production" / "kustomization.yaml").write_text(kustomization)
+    return folder / "production"
 
 
 def render(folder):
@@ -138,6 +164,11 @@ def test_every_variable_is_a_setting_and_every_value_is_accepted(environment, mo
     assert answer.exit_code == 0, answer.output
     assert parsed[0].repository == Path("/models")
     assert parsed[0].drain_timeout == float(environment["CONVOY_DRAIN_TIMEOUT"])
+
+
+def test_one_message_can_not_take_the_pod_s_memory(environment):
+    """The native transport reads a message whole before it refuses it, whatever --max-message-mb says."""
+    assert environment["CONVOY_TRANSPORT"] == "grpcio"
 
 
 def test_no_service_can_write_into_the_settings(pod):

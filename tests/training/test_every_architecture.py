@@ -36,7 +36,7 @@ def options(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def few():
-    return shapes.dataset(train=64, validation=24, test=24)
+    return shapes.dataset(train=64, validation=24, test=30)
 
 
 @pytest.fixture(scope="module")
