@@ -3,7 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .venv-stubs
-PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
+PIP_INSTALL := pip install --disable-pip-version-check --no-deps
+# pip tells what it is at, with its bars, to whoever sits there; a log has no use for it.
+UNWATCHED := $$(test -t 2 || echo --quiet)
 PROTOS := $(shell find protos -name '*.proto')
 SOURCES := convoy.py demo.py bundle service training tests benchmarks docs
 
@@ -19,8 +21,9 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml
 	@echo "Installing into $(VENV) with $(PYTHON): about a minute and 3 GB, TensorFlow is most of it"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Convoy needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/$(PIP_INSTALL) --no-compile --require-hashes -r requirements/dev.txt
-	@$(BIN)/$(PIP_INSTALL) --no-build-isolation --editable .
+	@$(BIN)/$(PIP_INSTALL) $(UNWATCHED) --no-compile --require-hashes -r requirements/dev.txt
+	@$(BIN)/$(PIP_INSTALL) --quiet --no-build-isolation --editable .
+	@echo "Installed. For the commands of the READMEs in this shell: . $(VENV)/bin/activate"
 	@touch $@
 
 demo: setup ## train, prove, publish, serve and ask, on real data
@@ -52,7 +55,7 @@ contracts: setup
 
 $(STUBS)/ready: requirements/stubs.txt
 	@$(PYTHON) -m venv $(STUBS)
-	@$(STUBS)/bin/$(PIP_INSTALL) --require-hashes -r requirements/stubs.txt
+	@$(STUBS)/bin/$(PIP_INSTALL) --quiet --require-hashes -r requirements/stubs.txt
 	@touch $@
 
 PROTOC = PATH="$(CURDIR)/$(STUBS)/bin:$$PATH" $(STUBS)/bin/python -m grpc_tools.protoc -I. \

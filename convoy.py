@@ -4,10 +4,11 @@ Imports nothing heavy by itself. A command's module is loaded when that command 
 names is first used; so `convoy --help` works with the base install and shows every command.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     import typer
@@ -72,6 +73,8 @@ __all__ = [
 
 _HOMES = ("service.client.results", "service.client.errors", "service.client.client", "service.client.aio")
 _OURS = {"bundle", "protos", "service", "training"}
+# Why even a look whether there is something at a path fails, in any command that is given one.
+_NO_LOOK = {errno.ENAMETOOLONG: "give a shorter path", errno.EACCES: "give one that you may read"}
 
 
 class Command(NamedTuple):
@@ -109,8 +112,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if command is None or command.extra is None or missing in _OURS:
             raise
         remedy = f"run pip install '.[{command.extra}]' in a checkout of Convoy"
-        print(f"convoy {arguments[0]}: {missing} is not installed; {remedy}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        _refuse(arguments[0], f"{missing} is not installed; {remedy}")
+    except OSError as error:
+        remedy = _NO_LOOK.get(error.errno or 0, "")
+        if not remedy or error.filename is None:
+            raise
+        _refuse(arguments[0], f"{error.filename}: {error.strerror}; {remedy}")
+
+
+def _refuse(command: str, sentence: str) -> NoReturn:
+    print(f"convoy {command}: {sentence}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
 
 
 def __getattr__(name: str) -> Any:

@@ -34,7 +34,7 @@ CALLERS = 8
 SHOWN = 10
 METRICS = ("convoy_images_total", "convoy_batch_size_count", "convoy_compute_seconds_sum", "convoy_queue_seconds_sum")
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,9 @@ def main() -> int:
         agreed = report(asked, truth, bundle)
         compare_with_keras(address, bundle)
         show_metrics(metrics_url)
-    console.print("Server stopped cleanly. [bold]make serve[/] leaves one running, then:")
-    console.print("  .venv/bin/convoy classify PICTURE --server localhost:8500")
+    console.print("Server stopped cleanly.")
+    step("To go on")
+    tell_next(bundle)
     return 0 if agreed else 1
 
 
@@ -173,9 +174,15 @@ def report(asked: Asked, truth: list[str], bundle: Path) -> bool:
     served_accuracy, trained_accuracy = accuracy(served, truth), accuracy(trained, truth)
     same = sum(one == other for one, other in zip(served, trained, strict=True))
     p50, p99 = np.percentile(asked.milliseconds, (50, 99))
-    console.print(f"[bold]served accuracy: {served_accuracy:.3f} (training measured {trained_accuracy:.3f})[/]")
-    console.print(f"{same} of {len(served)} answers are the class that training's evaluation gave the same picture")
-    console.print(f"{len(served) / asked.seconds:.0f} images/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms (client included)")
+    console.print(
+        f"[bold]accuracy on these {len(served):,} of the test pictures: {served_accuracy:.3f} as served, "
+        f"{trained_accuracy:.3f} as training measured it[/]"
+    )
+    console.print(f"{same:,} of {len(served):,} answers are the class that training's evaluation gave the same picture")
+    console.print(
+        f"{len(served) / asked.seconds:.0f} pictures/s by {CALLERS} callers; a call took {p50:.1f} ms in the median, "
+        f"{p99:.1f} ms at the 99th percentile"
+    )
     return served_accuracy == trained_accuracy and same == len(served)
 
 
@@ -210,12 +217,21 @@ def evaluated(bundle: Path) -> list[str]:
 
 
 def show_metrics(url: str) -> None:
-    """Prints the server's own count of what it did."""
-    console.print("\nThe server's own metrics:")
+    """Prints the server's own count of what it did, the golden pictures that were asked about last included."""
+    console.print("\nSome of the server's own metrics: pictures, batches, seconds of computing and of waiting in all")
     with urllib.request.urlopen(url, timeout=5) as page:  # noqa: S310 - the loopback server started above
         for line in page.read().decode().splitlines():
             if line.startswith(METRICS):
-                console.print(f"  {line}", markup=False, soft_wrap=True)
+                console.print(f"  {line}", markup=False)
+
+
+def tell_next(bundle: Path) -> None:
+    """What a person may do with what is there now; every line can be run as it stands."""
+    console.print(f"The report, for a browser: {bundle / 'report' / 'index.html'}")
+    console.print("[bold]make serve[/] serves what was published until Ctrl-C. In another shell:")
+    if "VIRTUAL_ENV" not in os.environ:
+        console.print(f"  . {Path(sys.prefix) / 'bin' / 'activate'}", markup=False)
+    console.print(f"  convoy classify {bundle / 'golden' / 'image-00.png'} --server localhost:8500", markup=False)
 
 
 def latest(model: Path) -> Path:

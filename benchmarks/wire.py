@@ -1,4 +1,4 @@
-"""One HTTP/2 connection that makes one gRPC call over and over: the frames that this takes and no more.
+"""One HTTP/2 connection that makes one gRPC call over and over: the `frames` that this takes and no more.
 
 A client library may cost as much a call as the server under measurement; here what repeats is prepared once, and a
 message goes out in pieces of one buffer. Both sides' flow control and the server's limit of open streams are kept. The
@@ -7,32 +7,22 @@ Called by `arrivals` and `caller`. Source: RFC 9113.
 """
 
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
-from benchmarks import headers
+from benchmarks import frames, headers
 
 OK: Final = 0
 DEADLINE_EXCEEDED: Final = 4
 
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-_ACK = _END_STREAM = 0x1
-_END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
-_HEADER_TABLE_SIZE, _ENABLE_PUSH, _MAX_STREAMS, _INITIAL_WINDOW = 1, 2, 3, 4
-_CANCEL: Final = 8
 # What gRPC makes of a reset stream; everything else is INTERNAL.
-_RESETS: Final = {0x7: 14, _CANCEL: 1, 0xB: 8, 0xC: 7}
+_RESETS: Final = {0x7: 14, frames.CANCEL: 1, 0xB: 8, 0xC: 7}
 _INTERNAL: Final = 13
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_FRAME: Final = struct.Struct(">BHBBI")  # the length's highest byte, its rest, type, flags, stream
-_SETTING: Final = struct.Struct(">HI")
-_LENGTH: Final = struct.Struct(">I")
-_FRAME_BYTES: Final = 16384  # what every server takes
 _FIRST_WINDOW: Final = 65535
 _WINDOW: Final = 1 << 24  # for answers: of a stream, and of the connection, which is filled up again at the half
 _PIECES: Final = 64  # in one system call
@@ -76,7 +66,7 @@ class Connection:
         self._open: dict[int, Call] = {}
         self._forgotten: set[int] = set()  # streams whose call has ended, which the server has not ended yet
         self._unsent: deque[bytes | memoryview] = deque()
-        self._received = b""
+        self._reader = frames.Reader()
         self._next_stream = 1
         self._sending = 0  # the stream whose message is on its way, 0 between two
         self._left = memoryview(b"")  # and what of it is not framed yet
@@ -166,34 +156,36 @@ class Connection:
         if not data:
             raise RuntimeError("the server closed the connection")
         now = time.perf_counter()
-        for kind, flags, stream, payload in self._frames(data):
+        for kind, flags, stream, payload in self._reader.frames(data):
             code = None
-            if kind == _HEADERS:
+            if kind == frames.HEADERS:
                 code = self._status(flags, payload)
-            elif kind == _DATA:
+            elif kind == frames.DATA:
                 self._consume(len(payload))
-            elif kind == _RST_STREAM:
-                code = _RESETS.get(_LENGTH.unpack(payload)[0], _INTERNAL)
+            elif kind == frames.RST_STREAM:
+                code = _RESETS.get(frames.NUMBER.unpack(payload)[0], _INTERNAL)
                 self._forget_message(stream)
             else:
                 self._control(kind, flags, stream, payload)
                 continue
-            if (kind == _RST_STREAM or flags & _END_STREAM) and (call := self._close(stream)):
+            if (kind == frames.RST_STREAM or flags & frames.END_STREAM) and (call := self._close(stream)):
                 yield Ended(call, headers.UNKNOWN if code is None else code, now)
 
     def _greet(self) -> None:
-        wishes = ((_HEADER_TABLE_SIZE, 0), (_ENABLE_PUSH, 0), (_INITIAL_WINDOW, _WINDOW))
-        settings = b"".join(_SETTING.pack(*wish) for wish in wishes)
-        more = _LENGTH.pack(_WINDOW - _FIRST_WINDOW)
-        self._socket.sendall(_PREFACE + _framed(_SETTINGS, 0, 0, settings) + _framed(_WINDOW_UPDATE, 0, 0, more))
+        wishes = ((frames.HEADER_TABLE_SIZE, 0), (frames.ENABLE_PUSH, 0), (frames.INITIAL_WINDOW, _WINDOW))
+        settings = b"".join(frames.SETTING.pack(*wish) for wish in wishes)
+        more = frames.NUMBER.pack(_WINDOW - _FIRST_WINDOW)
+        self._socket.sendall(
+            _PREFACE + frames.framed(frames.SETTINGS, 0, 0, settings) + frames.framed(frames.WINDOW_UPDATE, 0, 0, more)
+        )
         greeted = acknowledged = False
         while not (greeted and acknowledged):
             data = self._socket.recv(_RECEIVE_BYTES)
             if not data:
                 raise RuntimeError("the server closed the connection at once; does it speak gRPC without TLS?")
-            for kind, flags, stream, payload in self._frames(data):
-                acknowledged |= kind == _SETTINGS and bool(flags & _ACK)
-                greeted |= kind == _SETTINGS and not flags & _ACK
+            for kind, flags, stream, payload in self._reader.frames(data):
+                acknowledged |= kind == frames.SETTINGS and bool(flags & frames.ACK)
+                greeted |= kind == frames.SETTINGS and not flags & frames.ACK
                 self._control(kind, flags, stream, payload)
             self._socket.sendall(b"".join(self._unsent))
             self._unsent.clear()
@@ -207,13 +199,16 @@ class Connection:
                 return
             self._frame_headers(self._waiting.popleft())
         while self._sending:
-            most = min(_FRAME_BYTES, self._window, self._stream_window)
+            most = min(frames.FRAME_BYTES, self._window, self._stream_window)
             if most <= 0:
                 return
             piece, self._left = self._left[:most], self._left[most:]
             self._window -= len(piece)
             self._stream_window -= len(piece)
-            self._unsent += (_head(len(piece), _DATA, 0 if self._left else _END_STREAM, self._sending), piece)
+            self._unsent += (
+                frames.head(len(piece), frames.DATA, 0 if self._left else frames.END_STREAM, self._sending),
+                piece,
+            )
             if not self._left:
                 self._sending = 0
 
@@ -223,55 +218,42 @@ class Connection:
         block = self._headers
         if self._timeout is not None:
             block += headers.timeout_header(call.due + self._timeout - call.sent)
-        self._unsent.append(_framed(_HEADERS, _END_HEADERS, call.stream, block))
+        self._unsent.append(frames.framed(frames.HEADERS, frames.END_HEADERS, call.stream, block))
         self._open[call.stream] = call
         self._sending, self._left, self._stream_window = call.stream, self._body, self._initial_window
 
-    def _frames(self, data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-        """Type, flags, stream and payload of each whole frame; what follows the last waits for more."""
-        data = self._received + data
-        at, head = 0, _FRAME.size
-        while len(data) - at >= head:
-            high, low, kind, flags, stream = _FRAME.unpack_from(data, at)
-            end = at + head + (high << 16 | low)
-            if end > len(data):
-                break
-            yield kind, flags, stream, data[at + head : end]
-            at = end
-        self._received = data[at:]
-
     def _status(self, flags: int, block: bytes) -> int | None:
-        if not flags & _END_HEADERS or flags & (_PADDED | _PRIORITY):
+        if not flags & frames.END_HEADERS or flags & (frames.PADDED | frames.PRIORITY):
             raise RuntimeError("the server's headers come in pieces or padded, which this generator does not read")
         return headers.status(block)
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == _SETTINGS and not flags & _ACK:
-            for name, value in _SETTING.iter_unpack(payload):
+        if kind == frames.SETTINGS and not flags & frames.ACK:
+            for name, value in frames.SETTING.iter_unpack(payload):
                 self._obey(name, value)
-            self._unsent.append(_framed(_SETTINGS, _ACK, 0, b""))
-        elif kind == _PING and not flags & _ACK:
-            self._unsent.append(_framed(_PING, _ACK, 0, payload))
-        elif kind == _WINDOW_UPDATE:
-            (more,) = _LENGTH.unpack(payload)
+            self._unsent.append(frames.framed(frames.SETTINGS, frames.ACK, 0, b""))
+        elif kind == frames.PING and not flags & frames.ACK:
+            self._unsent.append(frames.framed(frames.PING, frames.ACK, 0, payload))
+        elif kind == frames.WINDOW_UPDATE:
+            (more,) = frames.NUMBER.unpack(payload)
             if not stream:
                 self._window += more
             elif stream == self._sending:
                 self._stream_window += more
-        elif kind == _GOAWAY:
+        elif kind == frames.GOAWAY:
             raise RuntimeError(f"the server ends the connection: {payload[8:].decode(errors='replace')}")
 
     def _obey(self, setting: int, value: int) -> None:
-        if setting == _MAX_STREAMS:
+        if setting == frames.MAX_STREAMS:
             self._streams_limit = value
-        elif setting == _INITIAL_WINDOW:
+        elif setting == frames.INITIAL_WINDOW:
             self._stream_window += value - self._initial_window
             self._initial_window = value
 
     def _consume(self, size: int) -> None:
         self._consumed += size
         if self._consumed >= _WINDOW // 2:
-            self._unsent.append(_framed(_WINDOW_UPDATE, 0, 0, _LENGTH.pack(self._consumed)))
+            self._unsent.append(frames.framed(frames.WINDOW_UPDATE, 0, 0, frames.NUMBER.pack(self._consumed)))
             self._consumed = 0
 
     def _forget(self, stream: int) -> None:
@@ -295,17 +277,9 @@ class Connection:
 
     def _cut_off(self) -> None:
         """Tells the server that nothing more comes of the message on its way."""
-        self._unsent.append(_framed(_RST_STREAM, 0, self._sending, _LENGTH.pack(_CANCEL)))
+        self._unsent.append(frames.framed(frames.RST_STREAM, 0, self._sending, frames.NUMBER.pack(frames.CANCEL)))
         self._sending = 0
 
     def _forget_message(self, stream: int) -> None:
         if stream == self._sending:
             self._sending = 0
-
-
-def _head(size: int, kind: int, flags: int, stream: int) -> bytes:
-    return _FRAME.pack(size >> 16, size & 0xFFFF, kind, flags, stream)
-
-
-def _framed(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return _head(len(payload), kind, flags, stream) + payload

@@ -12,6 +12,7 @@ ServiceError
   CannotMeetDeadline      the queue is so long that the answer would come after the caller's deadline
   DeadlinePassed          the caller's deadline went by before the last of its pictures was begun
   ModelUnusable           a version can't be opened or does not reproduce its golden samples
+  FilesIncomplete         a version's files are not what its manifest says, as while it is being copied
   RuntimeFailed           the runtime threw while it ran the call's rows, or did not come back
 """
 
@@ -82,6 +83,10 @@ class DeadlinePassed(ServiceError):
 
 class ModelUnusable(ServiceError):
     """A version can't be opened or does not reproduce its golden samples."""
+
+
+class FilesIncomplete(ModelUnusable):
+    """A version's files are not, or not yet, what its manifest says."""
 
 
 class RuntimeFailed(ServiceError):

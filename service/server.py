@@ -90,12 +90,12 @@ class Server:
         if wanted == "native" and ages:
             raise SettingsError("--transport native can't age connections; drop --max-connection-age or use grpcio")
         if wanted == "grpcio" or ages:
-            return GrpcioTransport(self._settings, server)
+            return GrpcioTransport(self._settings, server, shared=shared)
         try:
             from service.api.native_transport import NativeTransport
         except ImportError as error:
             if wanted == "auto":
-                return GrpcioTransport(self._settings, server)
+                return GrpcioTransport(self._settings, server, shared=shared)
             raise SettingsError(f"--transport native needs the package pygrpc-native: {error}") from error
         return NativeTransport(self._settings, self._data_plane, self._guard, server, shared=shared)
 

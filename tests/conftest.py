@@ -1,10 +1,11 @@
 """What every test may ask for: a repository with one tiny, real model, and a server that serves it.
 
-Imports what a fixture needs when it is asked for, so that tests which need none of it start at once.
+And a failure is told when it happens, since what pytest tells at the end is lost where the process crashes. Imports
+what a fixture needs when it is asked for, so that tests which need none of it start at once.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
     from servers import Asked
 
     from bundle.store import Bundle
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Prints the text of a failure at once."""
+    report = yield
+    terminal = item.config.pluginmanager.get_plugin("terminalreporter")
+    if report.failed and terminal is not None:
+        terminal.ensure_newline()
+        terminal.write_line(f"FAILED {item.nodeid} ({report.when})")
+        terminal.write_line(report.longreprtext)
+        terminal.flush()
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The front door: its names, what it imports and when, and what it says when something is not installed."""
 
+import errno
 import importlib
 import inspect
 import re
@@ -131,6 +132,65 @@ def test_a_command_without_its_extra_says_what_to_install(where, tmp_path, monke
 def test_a_module_of_our_own_that_is_missing_is_a_fault_and_not_a_remedy(monkeypatch):
     monkeypatch.setitem(convoy.COMMANDS, "train", convoy.COMMANDS["train"]._replace(target="training.missing:train"))
     with pytest.raises(ModuleNotFoundError, match=r"training\.missing"):
+        convoy.main(["train"])
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", "grad-cam", LONG, "picture.png"],
+        ["publish", LONG, "--name", "x", "--labels", "labels.txt"],
+        ["report", LONG],
+        ["verify", LONG],
+        ["plan", LONG],
+        ["batch", "--model", ".", "--input", LONG, "--output", "out.parquet"],
+        ["serve", "--repository", LONG],
+        ["classify", LONG, "--model", "x"],
+        ["train", "--data", LONG],
+        ["train", "--data", f"{LONG}.csv"],
+        ["train", "fashion_mnist", "--architecture", "transfer", "--weights", LONG],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_path_that_is_too_long_is_a_mistake_in_every_command(arguments, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    with pytest.raises(SystemExit) as exited:
+        convoy.main(arguments)
+    sentence = capfd.readouterr().err.splitlines()[-1]
+    assert exited.value.code == 2
+    assert sentence.startswith(f"convoy {arguments[0]}: ")
+    assert LONG in sentence
+    assert "too long" in sentence.lower()
+
+
+@pytest.fixture
+def failing(tmp_path, monkeypatch):
+    """Lets a command end with an error of the operating system; root may look at everything."""
+
+    def fail(code, words):
+        (tmp_path / "failing.py").write_text(f"def train(): raise OSError({code}, {words!r}, 'model.onnx')")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setitem(convoy.COMMANDS, "train", convoy.COMMANDS["train"]._replace(target="failing:train"))
+
+    yield fail
+    sys.modules.pop("failing", None)
+
+
+def test_a_path_that_may_not_be_looked_at_is_a_mistake_too(failing, capsys):
+    failing(errno.EACCES, "Permission denied")
+    with pytest.raises(SystemExit) as exited:
+        convoy.main(["train"])
+    assert exited.value.code == 2
+    assert capsys.readouterr().err == "convoy train: model.onnx: Permission denied; give one that you may read\n"
+
+
+def test_another_fault_of_the_disk_keeps_its_traceback(failing):
+    failing(errno.EIO, "Input/output error")
+    with pytest.raises(OSError, match="Input/output error"):
         convoy.main(["train"])
 
 

@@ -2,15 +2,20 @@
 
 import dataclasses
 import re
+import shlex
+from itertools import chain
 from pathlib import Path
 
+import pytest
 from prometheus_client import Metric
 
 import convoy
 from service.config import Settings, flag
 from service.telemetry.metrics import Metrics, WorkersMetrics
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+READMES = [README, *sorted(ROOT.glob("[a-z]*/README.md")), *sorted(ROOT.glob("[a-z]*/[a-z]*/README.md"))]
 OWN = "convoy_"
 
 
@@ -58,6 +63,26 @@ def test_the_table_says_what_each_command_needs() -> None:
         re.findall(r"^\| `convoy (\w+)` \|.*\| (?:the base|`\.\[(\w+)\]`) \|$", README.read_text(), re.MULTILINE)
     )
     assert told == {name: command.extra or "" for name, command in convoy.COMMANDS.items()}
+
+
+def commands(readme: Path) -> list[list[str]]:
+    """The words of every line of a README's code that calls `convoy`."""
+    blocks = re.findall(r"^```(?:bash|sh)?\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)
+    lines = chain.from_iterable(block.replace("\\\n", " ").splitlines() for block in blocks)
+    return [shlex.split(line, comments=True) for line in lines if re.match(r"(\S*/)?convoy ", line)]
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda readme: str(readme.relative_to(ROOT)))
+def test_every_command_that_a_readme_shows_is_one_in_the_activated_environment(readme: Path) -> None:
+    for program, name, *words in commands(readme):
+        assert program == "convoy"
+        known = {flag for option in convoy._load(name).params for flag in (*option.opts, *option.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= known, f"{readme}: convoy {name}"
+
+
+def test_the_readmes_show_commands() -> None:
+    assert len(commands(README)) > 10
+    assert {name for _, name, *_ in chain.from_iterable(map(commands, READMES))} >= {"train", "batch", "serve"}
 
 
 def regenerate() -> None:

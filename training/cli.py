@@ -21,7 +21,7 @@ from bundle.errors import BundleError
 from bundle.store import Bundle
 from training import checks, configfile, presets, telling
 from training.config import TrainingConfig
-from training.datasets import DATASETS, FILES, Dataset, FileOptions, fashion_mnist, load, of_files
+from training.datasets import DATASETS, FILES, Dataset, FileOptions, fashion_mnist, load, name_of_files, of_files
 from training.errors import ConfigInvalid, ExportUnfaithful, TrainingDiverged, TrainingError
 from training.fitting.cluster import share
 from training.fitting.runs import CHECKPOINT_SECONDS, Run, epochs_done, open_run
@@ -32,6 +32,10 @@ from training.startup import choose_tensorflow, start_tensorflow
 Say = Callable[[str], None]
 
 _REPOSITORY = Path("models")  # unless told otherwise
+_VARIANTS = (
+    f"{' or '.join(presets.variants(fashion_mnist.NAME))} for {fashion_mnist.NAME}, "
+    f"{' or '.join(presets.variants(FILES))} for other data"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,7 @@ def train(
         str | None, typer.Argument(help=f"What to train on: {', '.join(DATASETS)}; files where only --data is given.")
     ] = None,
     *,
-    preset: Annotated[str | None, typer.Option(help="A variant of the recipe: quick, or long for accuracy.")] = None,
+    preset: Annotated[str | None, typer.Option(help=f"A variant of the recipe: {_VARIANTS}.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of settings, or Python file with a TrainingConfig `config`.")
     ] = None,
@@ -143,7 +147,7 @@ def _from_anywhere(config: TrainingConfig) -> TrainingConfig:
 
 def _model_name(dataset: str, data: str | None) -> str:
     """What the data is called, in the characters that a model's name may have."""
-    name = Path(data).resolve().stem if dataset == FILES and data else dataset.partition(":")[2]
+    name = name_of_files(Path(data)) if dataset == FILES and data else dataset.partition(":")[2]
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "model"
 
 

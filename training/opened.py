@@ -37,10 +37,11 @@ _PICTURE_DIMENSIONS = 3
 class Opened:
     """A model with a graph that takes pixels of 0..255.
 
-    `labels` are those of `output`, numbers where nobody gave them names; `gives_shares` says that its scores are known
-    to be probabilities.
+    `name` is what it is called for people. `labels` are those of `output`, numbers where nobody gave them names;
+    `gives_shares` says that its scores are known to be probabilities.
     """
 
+    name: str
     model: keras.Model
     preprocessing: tuple[Preprocessing, ...]
     output: str
@@ -110,8 +111,14 @@ def _from_version(path: Path, head: str | None, wishes: Wishes, custom: Sequence
     if name not in heads:
         raise NothingToShow(f"there is no head {name!r}; choose from {', '.join(heads)}")
     chosen = heads[name]
-    model = _with_graph(file, custom)
-    return Opened(model, bundle.manifest.preprocessing, chosen.output, bundle.labels(name), chosen.activation != "none")
+    return Opened(
+        f"{bundle.name} version {bundle.version}",
+        _with_graph(file, custom),
+        bundle.manifest.preprocessing,
+        chosen.output,
+        bundle.labels(name),
+        chosen.activation != "none",
+    )
 
 
 def _from_file(file: Path, head: str | None, wishes: Wishes, custom: Sequence[str], *, pictures: bool) -> Opened:
@@ -123,11 +130,11 @@ def _from_file(file: Path, head: str | None, wishes: Wishes, custom: Sequence[st
         raise NothingToShow(f"there is no output {output!r}; choose from {', '.join(outputs)}")
     labels = _labels(file, outputs[output].shape[-1], wishes)
     if not pictures:
-        return Opened(model, (), output, labels)
+        return Opened(file.name, model, (), output, labels)
     preprocessing = tuple(map(_stretched, model.inputs))
     scaling, gives_shares = _read(file, model, output, wishes)
     shown = model if scaling.changes_nothing else scaled(model, scaling)
-    return Opened(shown, preprocessing, output, labels, gives_shares)
+    return Opened(file.name, shown, preprocessing, output, labels, gives_shares)
 
 
 def _labels(file: Path, scores: int, wishes: Wishes) -> tuple[str, ...]:

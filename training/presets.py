@@ -120,9 +120,16 @@ def preset(dataset: str, variant: str | None = None) -> TrainingConfig:
     family = _family(dataset)
     name = family if variant is None else f"{family}_{variant}"
     if name not in PRESETS:
-        variants = [known.removeprefix(f"{family}_") for known in PRESETS if known.startswith(f"{family}_")]
-        raise ConfigInvalid(f"there is no preset {variant!r} for {dataset}; choose from {', '.join(variants)}")
+        known = ", ".join(variants(dataset))
+        what = "pictures in files" if dataset == FILES else dataset
+        raise ConfigInvalid(f"there is no preset {variant!r} for {what}; choose from {known}")
     return dataclasses.replace(PRESETS[name](), dataset=dataset)
+
+
+def variants(dataset: str) -> tuple[str, ...]:
+    """The names that `preset` takes as a variant for a dataset."""
+    begins = f"{_family(dataset)}_"
+    return tuple(name.removeprefix(begins) for name in PRESETS if name.startswith(begins))
 
 
 def is_own(config: TrainingConfig, knob: str) -> bool:

@@ -66,11 +66,15 @@ def noting(say: Callable[[str], None], notes: list[str]) -> Callable[[str], None
 
 
 def what_next(bundle: Bundle, repository: Path, pictures: Sequence[Path]) -> Iterator[str]:
-    """Where the report lies, and the commands that serve the version and ask it about the first of some pictures."""
+    """Where the report lies, and the commands that serve the version and ask it about the first of some pictures.
+
+    Where there are none, about its first golden ones, so that the command can be run as it stands.
+    """
     yield f"report: {bundle.path / 'report' / 'index.html'}"
     yield f"next: convoy serve --repository {shlex.quote(str(repository))}"
     inputs = [spec.input for spec in bundle.manifest.preprocessing]
-    files = [str(pictures[number]) if number < len(pictures) else "PICTURE.png" for number in range(len(inputs))]
+    golden = [str(bundle.path / bundle.manifest.golden.images[name][0]) for name in inputs]
+    files = [str(pictures[number]) if number < len(pictures) else own for number, own in enumerate(golden)]
     given = [f"{name}={file}" for name, file in zip(inputs, files, strict=True)] if len(inputs) > 1 else files
     asked = " ".join("--input " * (len(inputs) > 1) + shlex.quote(one) for one in given)
     yield f"      convoy classify {asked} --server localhost:{_PORT} --model {bundle.name}"

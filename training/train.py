@@ -285,10 +285,7 @@ def _going_on(fit: _Fit, run: Run) -> str:
     position, epochs = fit.position, fit.config.epochs
     if position.stopped or position.epoch >= epochs:
         return f"the run in {run.folder} has done its {position.epoch:,} epochs; going on with what follows them"
-    return (
-        f"going on from epoch {position.epoch + 1:,} of {epochs:,}, step {position.step:,} of {fit.feed.steps:,}, "
-        f"of the run in {run.folder}"
-    )
+    return f"the run in {run.folder}: {position.going_on(epochs, fit.feed.steps)}"
 
 
 def _trained(fit: _Fit) -> Trained:

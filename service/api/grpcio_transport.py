@@ -10,12 +10,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos.classifier.v1 import classifier_pb2_grpc
-from service.api import admin
+from service.api import admin, ports
 from service.api.admin import AdminServicer
 from service.api.classifier import SERVICE, ClassifierServicer, register
 from service.api.health import HealthServicer
 from service.config import MEBIBYTE, Settings
-from service.errors import SettingsError
 
 
 class GrpcioTransport:
@@ -23,17 +22,19 @@ class GrpcioTransport:
 
     name = "grpcio"
 
-    def __init__(self, settings: Settings, server: grpc.aio.Server) -> None:
-        """Listens. Raises SettingsError when the port can't be had."""
+    def __init__(self, settings: Settings, server: grpc.aio.Server, *, shared: bool = False) -> None:
+        """Listens. Raises SettingsError when the port can't be had.
+
+        A `shared` port is one that other processes listen on too.
+        """
         self._server = server
+        if not shared:
+            ports.check(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
             self.port = server.add_insecure_port(f"{host}:{settings.port}")
         except RuntimeError as error:
-            raise SettingsError(
-                f"--port {settings.port} can't be opened on --host {settings.host}; "
-                "is the port in use, or the address not one of this machine?"
-            ) from error
+            raise ports.refused(settings.host, settings.port) from error
 
     async def start(self) -> None:
         """Answers calls from now on."""

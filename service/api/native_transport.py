@@ -17,13 +17,13 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
-from service.api import encoding
+from service.api import encoding, ports
 from service.api.classifier import SERVICE
 from service.api.repeats import Repeats
 from service.api.status import Guard, outcome, trailers
 from service.config import MEBIBYTE, Settings
 from service.doors import Doors, grpc_target
-from service.errors import ModelNotReady, RequestInvalid, SettingsError
+from service.errors import ModelNotReady, RequestInvalid
 from service.inference.call import Call
 from service.inference.dataplane import DataPlane
 from service.inference.values import Answer
@@ -64,16 +64,15 @@ class NativeTransport:
         self._replies: dict[int, _Reply] = {}
         self._repeats = Repeats()
         self._loop = asyncio.get_running_loop()
+        if not shared:
+            ports.check(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
             self.front = NativeGrpcFront(
                 f"{host}:{settings.port}", METHODS, IO_THREADS, call_details=True, reuse_port=shared
             )
         except OSError as error:
-            raise SettingsError(
-                f"--port {settings.port} can't be opened on --host {settings.host}; "
-                "is the port in use, or the address not one of this machine?"
-            ) from error
+            raise ports.refused(settings.host, settings.port) from error
         self.port = self.front.bound_port
 
     async def start(self) -> None:

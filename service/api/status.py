@@ -46,6 +46,7 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.CannotMeetDeadline: Code.RESOURCE_EXHAUSTED,
     errors.DeadlinePassed: Code.DEADLINE_EXCEEDED,
     errors.ModelUnusable: Code.FAILED_PRECONDITION,
+    errors.FilesIncomplete: Code.FAILED_PRECONDITION,
     errors.RuntimeFailed: Code.INTERNAL,
 }
 

@@ -117,12 +117,20 @@ def _drawn(client: Client, answers: Answers, image: str | bytes, path: Path) -> 
         if not isinstance(answer, ImageRejected):
             picture = image if isinstance(image, bytes) else Path(image).read_bytes()
             spec = client.get_model(answer.model, version=answer.version).preprocessing[0]
-            maps = [best.activation_map for best, *_ in answer.heads.values() if best.activation_map]
-            if not maps:
+            explained = {head: best for head, (best, *_) in answer.heads.items() if best.activation_map}
+            if not explained:
                 raise ValueError(f"model {answer.model!r} came without activation maps: its server is too old")
-            drawing.draw(picture, spec, maps).save(path)
-            typer.echo(f"{path}: where {answer.model} version {answer.version} looked", err=True)
+            source = f"{answer.model} version {answer.version}"
+            titles = [title(answer, head) for head in explained]
+            panels = drawing.draw(picture, spec, [best.activation_map or () for best in explained.values()])
+            drawing.framed(panels, titles, source).save(path)
+            typer.echo(f"{path}: where {source} looked", err=True)
         yield name, answer
+
+
+def title(answer: Classification, head: str) -> str:
+    """What stands above the drawing of a head's best class."""
+    return f"{_answer(answer, head)} {answer.heads[head][0].score:.3f}"
 
 
 def _each(client: Client, names: list[str], images: Sequence[str | bytes], asked: dict[str, Any]) -> Answers:
@@ -193,10 +201,16 @@ def _rows(name: str, answer: Classification | ImageRejected) -> "Iterator[Sequen
         yield Text(name), Text(answer.problem, "red")
         return
     for head, (best, *others) in answer.heads.items():
-        label = _label(best) if len(answer.heads) == 1 else f"{head}: {_label(best)}"
         following = ", ".join(f"{_label(other)} {other.score:.3f}" for other in others)
-        shown = Text(f"{label} (unsure)", "yellow") if head in answer.abstained else Text(label)
+        shown = Text(_answer(answer, head), "yellow" if head in answer.abstained else "")
         yield Text(name), shown, Text(f"{best.score:.3f}"), Text(following)
+
+
+def _answer(answer: Classification, head: str) -> str:
+    """A head's best class for a person, with the head's name where there are several."""
+    label = _label(answer.heads[head][0])
+    of_head = f"{head}: " if len(answer.heads) > 1 else ""
+    return f"{of_head}{label}{' (unsure)' if head in answer.abstained else ''}"
 
 
 def _known(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Draws on a picture where a model looked: `convoy classify --explain`.
+"""Draws on a picture where a model looked, and says what the colours mean: `convoy classify --explain`.
 
 Owns the way back from the model's input to the picture's own pixels, through `bundle.geometry`, by which the server
 decoded it. Needs Pillow, which the base install does not have, so `service.cli.classify` imports it only when asked.
@@ -6,15 +6,18 @@ decoded it. Needs Pillow, which the base install does not have, so `service.cli.
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.Image import Resampling
 
 from bundle import geometry
 from bundle.geometry import Box, Size
 from service.client.results import ActivationMap, Preprocessing
+
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 FORMATS: Final = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -26,6 +29,13 @@ _LEVELS: Final = 256
 # The strongest place is nearly covered; what speaks against the class, or not at all, stays as it is.
 _OPACITY: Final = 0.7
 _UNSEEN: Final = 0.4
+# The frame: strips of white above and below, as wide as a short title needs, and the scale within the lower one.
+_STRIP: Final = 36
+_LEAST_WIDTH: Final = 480
+_SCALE: Final = (120, 14)
+_INK: Final = (28, 33, 39)
+_LETTERS: Final = 18
+_FONTS: Final = ("DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
 
 
 def check_path(path: Path) -> None:
@@ -51,6 +61,51 @@ def draw(picture: bytes, spec: Preprocessing, maps: Sequence[ActivationMap]) -> 
     for number, panel in enumerate(panels):
         sheet.paste(panel, (number * (drawn.width + _GAP), 0))
     return sheet
+
+
+def framed(drawing: Image.Image, titles: Sequence[str], source: str) -> Image.Image:
+    """The drawing with a title above each of its panels, and below them the scale of its colours and what answered."""
+    width = max(drawing.width, _LEAST_WIDTH)
+    sheet = Image.new("RGB", (width + 2 * _GAP, drawing.height + 2 * _STRIP), "white")
+    sheet.paste(drawing, (_GAP, _STRIP))
+    pen, font = ImageDraw.Draw(sheet), _font()
+    step = (drawing.width + _GAP) // len(titles)
+    for number, title in enumerate(titles, 1):
+        room = step - _GAP if number < len(titles) else width - (number - 1) * step
+        pen.text(((number - 1) * step + _GAP, _STRIP / 2), _cut(title, room, font), _INK, font, anchor="lm")
+    middle, scale = sheet.height - _STRIP / 2, _GAP + round(font.getlength("low ")) + _GAP
+    pen.text((_GAP, middle), "low", _INK, font, anchor="lm")
+    sheet.paste(_scale(), (scale, round(middle - _SCALE[1] / 2)))
+    pen.text((scale + _SCALE[0] + _GAP, middle), "high", _INK, font, anchor="lm")
+    room = width - scale - _SCALE[0] - round(font.getlength("high")) - 2 * _GAP
+    pen.text((sheet.width - _GAP, middle), _cut(source, room, font), _INK, font, anchor="rm")
+    return sheet
+
+
+def _font() -> Font:
+    """One that knows most scripts where the system has it; Pillow's own knows English."""
+    for name in _FONTS:
+        with suppress(OSError):
+            return ImageFont.truetype(name, _LETTERS)
+    return ImageFont.load_default(_LETTERS)
+
+
+def _scale() -> Image.Image:
+    """What the colours look like over grey, the strongest at the right."""
+    heat = Image.linear_gradient("L").rotate(90).resize(_SCALE)
+    scale = Image.new("RGB", _SCALE, (160,) * 3)
+    scale.paste(_coloured(heat), mask=heat.point(lambda level: level * _OPACITY))
+    return scale
+
+
+def _cut(text: str, room: int, font: Font) -> str:
+    """The text, or as much of its beginning as there is room for."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(f"{text}…") > room:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _upright(picture: bytes, spec: Preprocessing) -> Image.Image:

@@ -9,7 +9,7 @@ import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.client.errors import unreached
+from service.client.errors import other_server, unreached
 
 
 def health(
@@ -21,7 +21,7 @@ def health(
     try:
         status = check(server, service, timeout)
     except grpc.RpcError as error:
-        typer.echo(f"{server} {_failure(error, service, timeout)}", err=True)
+        typer.echo(f"{server} {_failure(error, server, service, timeout)}", err=True)
         raise typer.Exit(1) from None
     typer.echo(status)
     if status != "SERVING":
@@ -36,7 +36,7 @@ def check(server: str, service: str, timeout: float) -> str:
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
-def _failure(error: grpc.RpcError, service: str, timeout: float) -> str:
+def _failure(error: grpc.RpcError, server: str, service: str, timeout: float) -> str:
     match error.code():
         case grpc.StatusCode.NOT_FOUND:
             return f"knows no health of {service!r}; `convoy models` lists what it serves"
@@ -45,6 +45,7 @@ def _failure(error: grpc.RpcError, service: str, timeout: float) -> str:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"did not answer within {timeout:g} s"
         case grpc.StatusCode.UNAVAILABLE:
-            return unreached(error.details() or "") or f"is unavailable: {error.details()}"
+            details = error.details() or "no details"
+            return other_server(details, server) or unreached(details) or f"is unavailable: {details}"
         case code:
             return f"answered {code.name}: {error.details()}"

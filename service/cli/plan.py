@@ -5,7 +5,7 @@ code 0 with a plan, 1 where the version can't be run here, 2 for a mistake in th
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -101,8 +101,8 @@ def _print(choice: "Choice") -> None:
         console.print(_table(choice, choice.table))
     for name, text in (("Plan", str(choice.plan)), ("Why", choice.why)):
         console.print(f"{name}: {text}", soft_wrap=True, markup=False, highlight=False)
-    for kind, reason in {_kind(row): row.refused for row in choice.table if row.refused}.items():
-        console.print(f"Refused: {kind}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    for line in _missing(choice.table):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _table(choice: "Choice", rows: "Sequence[Measured]") -> "object":
@@ -125,5 +125,19 @@ def _table(choice: "Choice", rows: "Sequence[Measured]") -> "object":
     return table
 
 
+def _missing(rows: "Sequence[Measured]") -> "Iterator[str]":
+    """A line for each setup that has no rows, and for the batch sizes of one that were not tried or can't be used."""
+    sizes: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        if row.refused:
+            sizes.setdefault((_kind(row), row.refused), []).append(row.plan.max_batch_size)
+    for (kind, reason), missing in sizes.items():
+        batches = ", ".join(str(size) for size in sorted(missing) if size)
+        yield f"Not in the table: {kind}{f', batches of {batches}' if batches else ''}: {reason}"
+
+
 def _kind(row: "Measured") -> str:
-    return f"{row.plan.engine} {row.plan.variant} {row.plan.computed}, {row.plan.threads} threads"
+    plan = row.plan
+    instances = f", {plan.instances} instance{'s' * (plan.instances != 1)}" if plan.max_batch_size else ""
+    threads = f"{plan.threads} thread{'s' * (plan.threads != 1)}"
+    return f"{plan.engine} {plan.variant} {plan.computed}, {threads}{instances}"

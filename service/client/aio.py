@@ -8,8 +8,8 @@ so that the loop never waits for a disk. What it shares with `service.client.cli
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 import grpc
@@ -17,7 +17,7 @@ import grpc
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1.classifier_pb2_grpc import ClassifierStub, ModelAdminStub
 from service.client import channel, messages, pictures
-from service.client.errors import CallCancelled, ImageRejected, translated
+from service.client.errors import CLOSED, CallCancelled, ImageRejected, from_rpc
 from service.client.pictures import Example, Image, Picture
 from service.client.results import Classification, ModelInfo, ModelSummary
 
@@ -211,7 +211,7 @@ class AsyncClient:
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None
     ) -> Response:
         seconds = self._endpoint.seconds(timeout)
-        with _translated(self._endpoint.server, seconds):
+        async with _translated(self._endpoint.server, seconds):
             return await method(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
 
     async def _stream(
@@ -240,7 +240,7 @@ class AsyncClient:
             return None
         request = await _with_pictures(question, {"": group})
         classify = self._stub().Classify
-        with _translated(self._endpoint.server, seconds):
+        async with _translated(self._endpoint.server, seconds):
             return classify(request, timeout=seconds, wait_for_ready=self._endpoint.wait_for_ready)
 
     async def _collect(
@@ -248,7 +248,7 @@ class AsyncClient:
     ) -> list[Classification | ImageRejected]:
         if call is None:
             return [picture.refusal for picture in group if picture.refusal]
-        with _translated(self._endpoint.server, seconds):
+        async with _translated(self._endpoint.server, seconds):
             response = await call
         return messages.answers(response, [picture.name for picture in group], self._endpoint.server)
 
@@ -259,12 +259,18 @@ async def _with_pictures(question: pb.ClassifyRequest, groups: Mapping[str, list
     return messages.with_pictures(question, groups)
 
 
-@contextmanager
-def _translated(server: str, seconds: float) -> Iterator[None]:
-    """`translated`, and the cancel that a closed channel deals out is told from a cancel of the caller's own task."""
+@asynccontextmanager
+async def _translated(server: str, seconds: float) -> AsyncIterator[None]:
+    """As `errors.translated`, in a thread where that may block.
+
+    The cancel that a closed channel deals out is told from a cancel of the caller's own task.
+    """
     try:
-        with translated(server, seconds):
-            yield
+        yield
+    except grpc.RpcError as error:
+        raise await asyncio.to_thread(from_rpc, error, server, seconds) from error
+    except CLOSED as error:
+        raise CallCancelled(server) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():

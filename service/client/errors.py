@@ -26,6 +26,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from protos.rpc.v1.status_pb2 import RetryInfo, Status
+from service.client import knock
 
 
 class ClientError(Exception):
@@ -156,18 +157,22 @@ _OF_GRPC = re.compile(
     r"|empty address list|socket closed|goaway received|endpoint closing|transport closed|connection reset|broken pipe"
     r"|keepalive (?:watchdog|timeout))"
 )
+# What a server of another kind makes gRPC say, unless it tells of another address of the same host.
+_NOT_HTTP2 = "failed parsing http/2"
+_NO_GRPC = "it speaks no gRPC, or only with TLS"
 # What each means, the more exact ones first.
 _UNREACHED = "can't be reached: {why}; check the address and that the server runs"
+_NOBODY, _NO_CONNECTION = "nothing listens there", "it does not take the connection"
 _WHY = {
-    "connection refused": "nothing listens there",
-    "no such file or directory": "nothing listens there",
+    "connection refused": _NOBODY,
+    "no such file or directory": _NOBODY,
     "errors resolving": "its name is not known",
     "resolution failed": "its name is not known",
     "empty address list": "its name is not known",
     "handshake failed": "the TLS handshake failed",
     "certificate_verify_failed": "the TLS handshake failed",
-    "failed to connect": "it does not take the connection",
-    "connections to all backends failing": "it does not take the connection",
+    "failed to connect": _NO_CONNECTION,
+    "connections to all backends failing": _NO_CONNECTION,
     "connection reset": "the connection broke",
     "socket closed": "the connection broke",
     "goaway received": "the connection broke",
@@ -178,24 +183,51 @@ _WHY = {
 }
 
 
+# What a closed channel raises, beside a status.
+CLOSED = (grpc.FutureCancelledError, grpc.aio.UsageError, ValueError)
+
+
 def from_rpc(error: grpc.RpcError, server: str, timeout: float) -> CallFailed:
-    """The client's error for a failed gRPC call to `server` that was given `timeout` seconds."""
+    """The client's error for a failed gRPC call to `server` that was given `timeout` seconds.
+
+    May block for the seconds of `other_server` where the server was not reached.
+    """
     code, details = error.code(), (error.details() or "no details").rstrip(".;")
     kind, sentence = _MEANING.get(code, _OTHERWISE)
     if code is _Code.RESOURCE_EXHAUSTED and any(words in details for words in _LARGER):
         kind, sentence = _TOO_LARGE
+    if code is _Code.UNAVAILABLE and (why := other_server(details, server)):
+        return WrongServer(server, why)
     if code is _Code.UNAVAILABLE and (why := unreached(details)):
         return kind(server, why)
     problem = sentence.format(details=details, server=server, timeout=timeout, code=code.name)
     return Overloaded(server, problem, _retry_after(error)) if kind is Overloaded else kind(server, problem)
 
 
+def other_server(details: str, server: str) -> str:
+    """That something else answers at the address, with the remedy; "" where nothing does, or the server said `details`.
+
+    May knock at the address, for the seconds that `knock.speaks_no_grpc` takes.
+    """
+    why = _why(details)
+    if not why:
+        return ""
+    if _NOT_HTTP2 in details.lower() or (why in {_NOBODY, _NO_CONNECTION} and knock.speaks_no_grpc(server)):
+        return _MEANING[_Code.UNIMPLEMENTED][1].format(details=_NO_GRPC)
+    return ""
+
+
 def unreached(details: str) -> str:
     """Why a call did not reach its server, with the remedy, in our words; "" where the server said so itself."""
+    why = _why(details)
+    return _UNREACHED.format(why=why) if why else ""
+
+
+def _why(details: str) -> str:
     words = details.lower()
     if not _OF_GRPC.match(words):
         return ""
-    return next((_UNREACHED.format(why=why) for piece, why in _WHY.items() if piece in words), "")
+    return next((why for piece, why in _WHY.items() if piece in words), "")
 
 
 def _retry_after(error: grpc.RpcError) -> float | None:
@@ -214,13 +246,10 @@ def _retry_after(error: grpc.RpcError) -> float | None:
 
 @contextmanager
 def translated(server: str, timeout: float) -> Iterator[None]:
-    """Turns what gRPC raises inside the block, which holds one call and nothing else, into the client's errors.
-
-    A closed channel has four ways to say so: a status, a cancelled future, ValueError and, in asyncio, UsageError.
-    """
+    """Turns what gRPC raises inside the block, which holds one call and nothing else, into the client's errors."""
     try:
         yield
     except grpc.RpcError as error:
         raise from_rpc(error, server, timeout) from error
-    except (grpc.FutureCancelledError, grpc.aio.UsageError, ValueError) as error:
+    except CLOSED as error:
         raise CallCancelled(server) from error

@@ -1,15 +1,19 @@
 """What the server answers, as frozen values without a trace of gRPC.
 
 Made by `service.client.messages`, handed out by both clients. All times are seconds, all sequences are in the server's
-order. They compare by content and can be pickled.
+order. They compare by content, can be pickled, and print as a line, however many labels and places they hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 # Rows of columns, which divide the model's input evenly: how much each place adds to one class's logit.
 ActivationMap: TypeAlias = tuple[tuple[float, ...], ...]
+
+_SHOWN = 5  # classes or labels in one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,16 @@ class ClassScore:
     index: int
     score: float
     activation_map: ActivationMap | None = None
+
+    def __str__(self) -> str:
+        """As "rose 0.974"."""
+        return f"{self.label or f'class {self.index}'} {self.score:.3f}"
+
+    def __repr__(self) -> str:
+        """All but the map's values."""
+        places = self.activation_map
+        size = f", activation_map={len(places)}x{len(places[0])}" if places else ""
+        return f"ClassScore(label={self.label!r}, index={self.index}, score={self.score:.6g}{size})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,18 @@ class Classification:
     version: int
     timing: Timing
     abstained: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """As "rose 0.974, tulip 0.021 (flowers version 3)", the best classes of each head."""
+        return f"{'; '.join(map(self._line, self.heads))} ({self.model} version {self.version})"
+
+    def __repr__(self) -> str:
+        """The same within Classification(...)."""
+        return f"Classification({self})"
+
+    def _line(self, head: str) -> str:
+        of_head = f"{head}: " if len(self.heads) > 1 else ""
+        return f"{of_head}{'unsure: ' if head in self.abstained else ''}{_listed(self.heads[head], str)}"
 
     @property
     def classes(self) -> tuple[ClassScore, ...]:
@@ -124,13 +150,18 @@ class Head:
     temperature: float | None = None
     abstain_below: float | None = None
 
+    def __repr__(self) -> str:
+        """Its name, what it gives, and some of its labels."""
+        return f"Head(name={self.name!r}, activation={self.activation!r}, labels=({_listed(self.labels, repr)}))"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """One model: all its versions, and what `version` of it is, takes and gives.
 
-    `training_metrics` were measured when it was trained; `runtime` says what runs it and `plan` why so, empty where the
-    server does not tell. Where no version is READY, `version` is None and only `versions` and `problem` tell more.
+    `training_metrics` were measured when it was trained or published; `runtime` says what runs it and `plan` why so,
+    empty where the server does not tell. Where no version is READY, `version` is None and only `versions` and `problem`
+    tell more.
     """
 
     name: str
@@ -144,3 +175,18 @@ class ModelInfo:
     runtime: str
     problem: str = ""
     plan: str = ""
+
+    def __repr__(self) -> str:
+        """What tells it from others; the tensors and the training are left to their fields."""
+        states = ", ".join(f"{status.version} {status.state}" for status in self.versions)
+        more = f", problem={self.problem!r}" if self.problem else ""
+        return (
+            f"ModelInfo(name={self.name!r}, version={self.version}, versions=({states}), heads={list(self.heads)}, "
+            f"runtime={self.runtime!r}{more})"
+        )
+
+
+def _listed(values: Sequence[T], word: Callable[[T], str]) -> str:
+    """The first of them in words, and how many more there are."""
+    more = f", {len(values) - _SHOWN:,} more" if len(values) > _SHOWN else ""
+    return ", ".join(map(word, values[:_SHOWN])) + more

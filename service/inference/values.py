@@ -54,12 +54,6 @@ class HeadAnswer:
     maps: Array | None = None
     abstained: Array | None = None
 
-    def of(self, rows: slice) -> "HeadAnswer":
-        """The same for some of the rows."""
-        maps = None if self.maps is None else self.maps[rows]
-        abstained = None if self.abstained is None else self.abstained[rows]
-        return HeadAnswer(self.name, self.labels, self.indices[rows], self.scores[rows], maps, abstained)
-
 
 @dataclass(slots=True, eq=False)
 class Best:
@@ -88,12 +82,6 @@ class Answer:
     preprocess_seconds: float
     queue_seconds: float
     compute_seconds: float
-
-    @property
-    def heads(self) -> Sequence[HeadAnswer]:
-        """The call's own rows of every head."""
-        own = slice(self.first, self.first + self.count - len(self.errors))
-        return [head.of(own) for head in self.best.heads]
 
 
 class Reply(Protocol):

@@ -23,13 +23,14 @@ from bundle.store import Bundle
 from service.batching.batcher import Batcher
 from service.batching.instances import Renewal
 from service.config import MEBIBYTE, Settings
-from service.errors import ModelUnusable, ServiceError, SettingsError
-from service.models import golden, memory, repository
+from service.errors import FilesIncomplete, ModelUnusable, ServiceError, SettingsError
+from service.models import golden, memory, modelfile, repository
 from service.models.planning.plan import Choice, Plan
 from service.models.planning.planner import Planner, Task
 from service.models.quiet import Threads
 from service.models.ranked import RankedRuntime
 from service.models.repository import PublishedModel, Stamp
+from service.models.tuning import Tuning
 from service.models.version import Servable
 from service.runtimes.base import Runtime
 from service.runtimes.devices import Device
@@ -62,7 +63,7 @@ class Loader:
         self._planner = Planner(settings)
         self._threads = Threads(settings.load_timeout)
         self._serving = False
-        self._tuning: set[asyncio.Task[None]] = set()
+        self._tuning = Tuning(self._measured, self._go_over)
 
     def started(self) -> None:
         """The server has looked at its repository once: what comes now replaces what serves, and may take its time."""
@@ -80,12 +81,12 @@ class Loader:
         """What changes with any file of a version. Raises ModelUnusable where the files hang."""
         return await self._threads.run("looking at its files", partial(repository.stamp, version))
 
-    async def load(self, path: Path, *, replaces: bool) -> Servable:
+    async def load(self, path: Path, pinned: Mapping[str, object], *, replaces: bool) -> Servable:
         """Loads the version in the folder; `replaces` says that another one of its model serves meanwhile.
 
-        Raises ModelUnusable with the reason.
+        `pinned` is the [plan] of its model's file. Raises ModelUnusable with the reason.
         """
-        task, labels = await self._task(path)
+        task, labels = await self._task(path, pinned)
         bundle, choice, measurable = task.bundle, task.first, task.measurable
         if measurable and self._serving and replaces:
             choice, measurable = await self._measured(task), False
@@ -93,16 +94,18 @@ class Loader:
         servable = self._servable(bundle, labels, opened)
         self._tell(servable, opened)
         if measurable:
-            self._begin_tuning(servable, task)
+            self._tuning.begin(servable, task)
+        else:
+            self._tuning.settle(servable, task)
         return servable
 
-    async def replan(self, servable: Servable) -> None:
+    async def replan(self, servable: Servable, pinned: Mapping[str, object]) -> None:
         """Has a version that serves go over to what its model's file says now, in the background.
 
-        Raises ModelUnusable for what is wrong in the file; then the version goes on as it is.
+        Raises ModelUnusable where nothing of the version fits that; then it goes on as it is.
         """
-        work = partial(self._planner.task, servable.bundle)
-        self._begin_tuning(servable, await self._threads.run("reading the model's file", work, quietly=True))
+        work = partial(self._planner.task, servable.bundle, pinned)
+        self._tuning.begin(servable, await self._threads.run("reading its kept plan", work, quietly=True))
 
     def _servable(self, bundle: Bundle, labels: Mapping[str, tuple[str, ...]], opened: _Opened) -> Servable:
         settings, metrics = self._settings, self._metrics.version(bundle.name, bundle.version)
@@ -120,8 +123,11 @@ class Loader:
         return servable
 
     async def plan(self, path: Path) -> Choice:
-        """Measures a version anew, proves the choice, keeps it, and closes what it opened. Raises ModelUnusable."""
-        task, _ = await self._task(path)
+        """Measures a version anew, proves the choice, keeps it, and closes what it opened.
+
+        Raises ModelUnusable, or SettingsError for its model's file.
+        """
+        task, _ = await self._task(path, modelfile.read(path.parent).plan)
         _close(await self._open(task, Choice(task.usual, task.first.why)))  # tells the device too
         if not task.key:
             return task.first
@@ -131,25 +137,23 @@ class Loader:
 
     async def close(self) -> None:
         """Gives up what is still being measured or loaded."""
-        for tuning in self._tuning:
-            tuning.cancel()
-        await asyncio.gather(*self._tuning, return_exceptions=True)
+        await self._tuning.end()
         await self._threads.end()
 
-    async def _task(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
-        return await self._threads.run("verifying its files", partial(self._read, path), quietly=True)
+    async def _task(self, path: Path, pinned: Mapping[str, object]) -> tuple[Task, dict[str, tuple[str, ...]]]:
+        return await self._threads.run("verifying its files", partial(self._read, path, pinned), quietly=True)
 
-    def _read(self, path: Path) -> tuple[Task, dict[str, tuple[str, ...]]]:
+    def _read(self, path: Path, pinned: Mapping[str, object]) -> tuple[Task, dict[str, tuple[str, ...]]]:
         """What is known of the version, and its labels by head; every byte of it is verified."""
         try:
             bundle = store.open_bundle(path)
             store.verify_files(bundle)
             labels = {head.name: bundle.labels(head.name) for head in bundle.manifest.heads}
         except BundleInvalid as error:
-            raise ModelUnusable(error.problem) from error  # callers are told, and the server's paths are not theirs
+            raise FilesIncomplete(error.problem) from error  # callers are told, and the server's paths are not theirs
         except BundleError as error:
-            raise ModelUnusable(str(error)) from error
-        return self._planner.task(bundle), labels
+            raise FilesIncomplete(str(error)) from error
+        return self._planner.task(bundle, pinned), labels
 
     async def _measured(self, task: Task) -> Choice:
         """The measured choice, or the first plan and why it stays where measuring failed."""
@@ -159,21 +163,8 @@ class Loader:
             log.warning("no plan could be measured", extra={**_names(task.bundle), "problem": str(error)})
             return Choice(task.first.plan, f"no plan could be measured: {error}")
 
-    def _begin_tuning(self, servable: Servable, task: Task) -> None:
-        tuning = asyncio.get_running_loop().create_task(self._tune(servable, task))
-        self._tuning.add(tuning)
-        tuning.add_done_callback(self._tuning.discard)
-
-    async def _tune(self, servable: Servable, task: Task) -> None:
-        """Goes over to the plan that is known or else measured, once proved; the version goes on, whatever fails."""
-        try:
-            async with servable.tuning:
-                choice = await self._measured(task) if task.measurable else task.first
-                await self._go_over(servable, task, choice)
-        except Exception:
-            log.exception("the better plan can't be used, the version goes on", extra=_names(task.bundle))
-
     async def _go_over(self, servable: Servable, task: Task, choice: Choice) -> None:
+        """Has a version that serves go over to the choice once it is proved."""
         if servable.batcher.stopped:
             return
         if servable.choice is not None and choice.plan == servable.choice.plan:

@@ -8,8 +8,8 @@
     threads = 2
 
 The invariant: a file is taken whole or not at all. One that is wrong is a reason, never half of what it says; what the
-model had goes on. But what [plan] may hold is the business of `service.models.planning`, which reads it when a version
-loads and when it has changed. Read with every look at the repository, so it must be cheap; small files only.
+model had goes on. Read with every look at the repository and nowhere else while serving, so that a mistake is told
+once and no longer than it stands there; it must be cheap: small files only.
 """
 
 import tomllib
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from service.errors import SettingsError
 from service.models.labels import check_label
+from service.models.planning import candidates
 from service.models.policy import ALLOWED, Policy
 
 NAME: Final = "convoy.toml"
@@ -31,7 +32,7 @@ _HIGHEST: Final = 10**18 - 1  # the highest number that a version's folder may h
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """The file's terms; `policy` None where it leaves that to the server, `plan` unchecked.
+    """The file's terms; `policy` None where it leaves that to the server, `plan` what `Pins.of` takes.
 
     No file is the same as an empty one.
     """
@@ -67,7 +68,9 @@ def _parse(tables: Mapping[str, Any]) -> ModelFile:
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise SettingsError(f"{name} is {table!r}, it must be a table: [{name}]")
-    return ModelFile(_policy(tables.get("versions", {})), _labels(tables.get("labels", {})), tables.get("plan", {}))
+    plan = tables.get("plan", {})
+    candidates.check(plan)
+    return ModelFile(_policy(tables.get("versions", {})), _labels(tables.get("labels", {})), plan)
 
 
 def _policy(table: Mapping[str, Any]) -> Policy | None:

@@ -8,10 +8,8 @@ it, the server watches its changes.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from service.errors import (
@@ -19,18 +17,19 @@ from service.errors import (
     ModelNotFound,
     RequestInvalid,
     ServiceError,
-    SettingsError,
     printable,
 )
 from service.models import finding, memory
-from service.models.failures import RETRY_SECONDS, Failures
+from service.models.failures import RETRY_SECONDS
 from service.models.finding import is_ready
 from service.models.following import PATIENCE_SECONDS, Following
 from service.models.labels import Labels, check_label
 from service.models.loader import Loader
+from service.models.loads import Loads
 from service.models.policy import Policy
 from service.models.repository import PublishedModel
 from service.models.version import ModelQuery, ModelVersion, Servable, State
+from service.models.versions import Versions
 from service.models.wanted import Wanted
 from service.telemetry.metrics import Metrics
 
@@ -54,29 +53,29 @@ class Registry:
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._loader = loader
-        self._metrics = metrics
         self._on_change = on_change
         self._wanted = Wanted(policy, labels or Labels(None), metrics)
-        self._versions: dict[str, dict[int, ModelVersion]] = {}
-        self._default: dict[str, ModelVersion] = {}
-        self._failures = Failures(retry_seconds)
+        self._versions = Versions(metrics, self._wanted.chosen, on_change)
+        self._loads = Loads(loader, self._versions, metrics, retry_seconds)
+        self._looked = False
         self._behind: dict[str, frozenset[int]] = {}  # the versions that could not go over to their model's plan
         self._unloading: set[asyncio.Task[None]] = set()
         self._following = Following(self._follow, patience)
 
     def models(self) -> Mapping[str, Sequence[ModelVersion]]:
         """Every version by model, ascending; none for a model whose own file is wrong from the beginning."""
-        names = {name for name, of in self._versions.items() if of}.union(self._wanted.troubled())
-        versions = {name: self._versions.get(name, {}) for name in sorted(names)}
+        versions = {
+            name: self._versions.of(name) for name in sorted(self._versions.names().union(self._wanted.troubled()))
+        }
         return {name: [of[number] for number in sorted(of)] for name, of in versions.items()}
 
     def ready(self, name: str) -> bool:
         """Whether any version of the model can answer."""
-        return name in self._default
+        return self._versions.default(name) is not None
 
     def complete(self, name: str) -> bool:
         """Whether it can answer, also by each of its labels whose version can still come."""
-        of = self._versions.get(name, {})
+        of = self._versions.of(name)
         labelled = (number for number in self._wanted.labels.meant(name).values() if self._wanted.holds(name, number))
         return self.ready(name) and all(
             number in of and (is_ready(of, number) or of[number].hopeless) for number in labelled
@@ -98,7 +97,7 @@ class Registry:
         a version that is there for its label only gets no other calls while there is a choice.
         """
         if query.version is None and query.label is None:
-            version = self._default.get(query.name)
+            version = self._versions.default(query.name)
             if version is not None:
                 return version
         of = self._known(query.name)
@@ -116,10 +115,11 @@ class Registry:
         can't be loaded because of how the server was started.
         """
         self._wanted.take(found)
-        for name in self._versions:
-            self._settle_default(name)
+        for name in self._versions.names():
+            self._versions.settle_default(name)
         await self._following.look(found)
-        for name in self._versions:
+        self._looked = True
+        for name in self._versions.names():
             self._sweep(name)
 
     async def stop_loading(self) -> None:
@@ -156,29 +156,28 @@ class Registry:
     async def close(self) -> None:
         """Unloads everything; waits for the calls that still run."""
         await self.stop_loading()
-        for name, of in self._versions.items():
-            for version in list(of.values()):
-                self._retire(name, version)
+        for version in self._versions:
+            self._retire(version)
         if self._unloading:
             await asyncio.gather(*self._unloading)
 
     def _known(self, name: str) -> Mapping[int, ModelVersion]:
         """The model's versions, which may be none as yet. Raises ModelNotFound."""
-        of = self._versions.get(name)
+        of = self._versions.of(name)
         if not of and name not in self._wanted.troubled():
             known = ", ".join(self.models()) or "none"
             raise ModelNotFound(f"model {name!r} is not in the repository; it holds: {known}")
-        return of or {}
+        return of
 
     async def _follow(self, model: PublishedModel) -> None:
         """Brings one model to what the repository holds of it."""
         await self._replan(model)
         for number in self._wanted.to_load(model):
-            await self._ensure(model.name, number, model.path / str(number))
+            await self._ensure(model, number)
         for number in self._wanted.stand_ins(model.name):
             if self._vacancies(model.name):
-                await self._ensure(model.name, number, model.path / str(number))
-        of = self._versions.get(model.name, {})
+                await self._ensure(model, number)
+        of = self._versions.of(model.name)
         if self._wanted.settle(model, partial(is_ready, of)):
             self._on_change()
         if of:
@@ -189,65 +188,26 @@ class Registry:
 
         Those that could not, which may pass, try it again at every look.
         """
-        of = dict(self._versions.get(model.name, {}))
+        of = dict(self._versions.of(model.name))
         late = of.keys() & self._behind.pop(model.name, frozenset())
         if self._wanted.plan_changed(model):
-            self._failures.forget_all_of(model.path)
+            self._loads.forgive(model.path)
             late = set(of)
         problem, behind = "", set[int]()
         for number in sorted(late):
             servable = of[number].servable
             if of[number].serves and servable is not None:
                 try:
-                    await self._loader.replan(servable)
+                    await self._loader.replan(servable, self._wanted.pinned(model.name))
                 except ServiceError as error:
                     problem = printable(str(error))
                     behind.add(number)
         self._behind[model.name] = frozenset(behind)
         self._wanted.plan_problem(model.name, problem)
 
-    async def _ensure(self, name: str, number: int, path: Path) -> None:
-        of = self._versions.setdefault(name, {})
-        known = of.get(number)
-        if known is not None and (known.state is not State.UNAVAILABLE or known.servable is not None):
-            return  # UNAVAILABLE with a servable: its batcher tries to get a runtime again
-        try:
-            now = await self._loader.stamp(path)
-        except ServiceError as error:  # its files hang; what is known of it stays
-            if known is None:
-                of[number] = ModelVersion(name, number)
-                self._move(of[number], State.UNAVAILABLE, printable(str(error)))
-            return
-        if known is not None and self._failures.stands(path, now):
-            return
-        version = of[number] = ModelVersion(name, number)
-        self._move(version, State.LOADING)
-        began = time.monotonic()
-        try:
-            version.servable = await self._loader.load(path, replaces=self.ready(name))
-        except Exception as error:
-            self._failures.add(path, now)
-            known_kind = isinstance(error, ServiceError)
-            reason = str(error) if known_kind else f"{type(error).__name__}: {error}"
-            self._move(version, State.UNAVAILABLE, printable(reason), exc_info=not known_kind)
-            if isinstance(error, SettingsError):
-                raise
-            return
-        self._failures.forget(path)
-        seconds = time.monotonic() - began
-        self._metrics.loaded(version.name, version.number, seconds)
-        version.servable.batcher.changed = partial(self._runtimes_changed, version, version.servable)
-        self._move(version, State.READY, runs_on=version.servable.runs_on, seconds=round(seconds, 3))
-
-    def _runtimes_changed(self, version: ModelVersion, servable: Servable) -> None:
-        """A version none of whose instances works is not READY until one does again."""
-        batcher = servable.batcher
-        if version.state is State.UNLOADING:
-            return
-        lost = State.LOADING if batcher.renewing else State.UNAVAILABLE
-        state = lost if batcher.problem else State.READY
-        if (state, batcher.problem) != (version.state, version.reason):
-            self._move(version, state, batcher.problem)
+    async def _ensure(self, model: PublishedModel, number: int) -> None:
+        pinned = self._wanted.pinned(model.name)
+        await self._loads.ensure(model.name, number, model.path / str(number), pinned, copies=self._looked)
 
     def _label_moved(self, name: str) -> None:
         self._wanted.tell_labels(name)
@@ -255,8 +215,8 @@ class Registry:
 
     def _vacancies(self, name: str) -> int:
         """How many of the policy's versions can't be loaded and have no other in their place."""
-        of, chosen = self._versions.get(name, {}), self._wanted.chosen(name) or frozenset()
-        lost = sum(number in of and of[number].hopeless for number in chosen)
+        of, chosen = self._versions.of(name), self._wanted.chosen(name) or frozenset()
+        lost = sum(number in of and of[number].lost for number in chosen)
         able = sum(number not in chosen and version.serves for number, version in of.items())
         return max(0, lost - able)
 
@@ -266,63 +226,34 @@ class Registry:
         Where a wanted version is not READY, the best of the others stands in for it, those that are READY and the
         highest first, unless the model left the repository. What is LOADING is seen by the sweep after it.
         """
-        of, chosen, kept = self._versions.get(name, {}), self._wanted.chosen(name), self._wanted.kept(name)
+        of, chosen, kept = self._versions.of(name), self._wanted.chosen(name), self._wanted.kept(name)
         old = {number: version for number, version in of.items() if number not in kept}
         needed = 0 if chosen is None else sum(not is_ready(of, number) for number in chosen)
         for number, version in old.items():
-            if version.hopeless and not (needed and number in self._wanted.stand_ins(name)):
-                self._forget(name, version)
+            if version.lost and not (needed and number in self._wanted.stand_ins(name)):
+                self._versions.forget(version)
         if chosen is not None and not chosen:
             return
         able = [number for number, version in of.items() if number not in (chosen or ()) and version.serves]
         able.sort(key=lambda number: (is_ready(of, number), number), reverse=True)
         for number in able[needed:]:
             if number in old:
-                self._retire(name, old[number])
+                self._retire(old[number])
 
-    def _retire(self, name: str, version: ModelVersion) -> None:
+    def _retire(self, version: ModelVersion) -> None:
         if version.servable is None:
-            self._forget(name, version)
+            self._versions.forget(version)
         elif version.state is not State.UNLOADING:
-            self._move(version, State.UNLOADING)
-            task = asyncio.get_running_loop().create_task(self._unload(name, version, version.servable))
+            self._versions.move(version, State.UNLOADING)
+            task = asyncio.get_running_loop().create_task(self._unload(version, version.servable))
             self._unloading.add(task)
             task.add_done_callback(self._unloading.discard)
 
-    async def _unload(self, name: str, version: ModelVersion, servable: Servable) -> None:
+    async def _unload(self, version: ModelVersion, servable: Servable) -> None:
         await version.unused()
         await servable.batcher.stop()
         version.servable = None
         del servable
         await asyncio.to_thread(memory.give_back)
-        self._forget(name, version)
-        log.info("model unloaded", extra={"model": name, "version": version.number})
-
-    def _forget(self, name: str, version: ModelVersion) -> None:
-        if self._versions[name].get(version.number) is version:
-            del self._versions[name][version.number]
-            self._metrics.forget(name, version.number)
-            self._settle_default(name)
-            self._on_change()
-
-    def _settle_default(self, name: str) -> None:
-        """Finds the version for calls that name none, whenever that may have changed: calls only look it up."""
-        ready = {number for number, version in self._versions.get(name, {}).items() if version.state is State.READY}
-        best = max(ready & (self._wanted.chosen(name) or frozenset()) or ready, default=None)
-        if best is None:
-            self._default.pop(name, None)
-        else:
-            self._default[name] = self._versions[name][best]
-
-    def _move(
-        self, version: ModelVersion, state: State, reason: str = "", *, exc_info: bool = False, **facts: object
-    ) -> None:
-        version.state, version.reason = state, reason
-        self._settle_default(version.name)
-        self._metrics.state(version.name, version.number, state)
-        known = {"model": version.name, "version": version.number, "state": str(state)}
-        level = logging.ERROR if state is State.UNAVAILABLE else logging.INFO
-        if reason:
-            facts["reason"] = reason
-        log.log(level, "model state", extra={**known, **facts}, exc_info=exc_info)
-        self._on_change()
+        self._versions.forget(version)
+        log.info("model unloaded", extra={"model": version.name, "version": version.number})

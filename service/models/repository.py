@@ -67,7 +67,7 @@ def _with_file(name: str, path: Path, versions: tuple[int, ...]) -> PublishedMod
 def stamp(version: Path) -> Stamp:
     """What changes with any file of a version, so that one which failed is tried again when it has been mended.
 
-    A copy that brings the manifest before other files shows this way too: it fails, and is tried again as it grows.
+    A copy that brings the manifest before other files shows this way too: it is tried again as it grows.
     """
     found = []
     for path in version.rglob("*"):

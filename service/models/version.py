@@ -1,8 +1,9 @@
 """One version of one model: its state, why it is in it, and the leases that keep it alive.
 
-LOADING -> READY -> UNLOADING -> gone, or LOADING -> UNAVAILABLE with a reason. A READY version that loses its last
-runtime is LOADING, or UNAVAILABLE, until a new one works. Only a READY version is leased; an UNLOADING one is
-torn down when its last lease ends, so no accepted call loses its model. Belongs to the event loop.
+LOADING -> READY -> UNLOADING -> gone, or LOADING -> UNAVAILABLE with a reason; while its files are being copied it is
+LOADING. A READY version that loses its last runtime is LOADING, or UNAVAILABLE, until a new one works. Only a READY
+version is leased; an UNLOADING one is torn down when its last lease ends, so no accepted call loses its model. Belongs
+to the event loop.
 """
 
 import asyncio
@@ -100,6 +101,8 @@ class ModelVersion:
         self.state = State.LOADING
         self.reason = ""
         self.servable: Servable | None = None
+        self.arriving = False
+        """Whether it waits for its files, which may still be being copied, until they are whole or stand still."""
         self._leases = 0
         self._unused = asyncio.Event()
 
@@ -112,6 +115,11 @@ class ModelVersion:
     def hopeless(self) -> bool:
         """Whether nothing is being done to make it READY: with a servable, a new runtime is on its way."""
         return self.state is State.UNAVAILABLE and self.servable is None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is neither loaded nor being loaded, so that another one should stand in for it."""
+        return self.hopeless or self.arriving
 
     def acquire(self) -> Servable:
         """Keeps the version alive for a call, until `release`. Only for READY versions."""

@@ -79,6 +79,10 @@ class Wanted:
         """The models that have a problem."""
         return self._problems.keys()
 
+    def pinned(self, name: str) -> Mapping[str, object]:
+        """The [plan] of the model's file, as it was when the file last was right."""
+        return self._files[name].plan
+
     def plan_changed(self, model: PublishedModel) -> bool:
         """Whether the model's file says something else in [plan] than when this was last asked."""
         if model.file is None:
@@ -134,15 +138,27 @@ class Wanted:
         return None if terms is None else terms.policy or self._policy
 
     def _problems_of(self, model: PublishedModel, ready: Callable[[int], bool]) -> Iterator[str]:
-        if model.problem:
+        behind = self.labels.settle(model.name, ready)
+        if model.problem:  # what the file said before is no longer there, or may be what was mended
             yield model.problem
+        else:
+            yield from self._unfulfilled(model, behind)
+        for label, number in sorted(self.labels.of(model.name).items()):
+            if not self.holds(model.name, number) and ready(number):
+                yield (
+                    f"version {number} is served for its label {label!r}, but its folder is gone, and after a restart "
+                    "it can't be loaded: put it back, or move the label"
+                )
+
+    def _unfulfilled(self, model: PublishedModel, behind: Sequence[tuple[str, int]]) -> Iterator[str]:
+        """What the file and the policy want and is not so; `behind` are the labels that stay where they were."""
         if said := self._plan_problems.get(model.name):
             yield said
         policy = self._policy_of(model.name)
         specific = None if policy is None else policy.specific
         if specific and (missing := sorted(specific.difference(model.versions))):
             yield f"the policy wants {missing}, which the repository does not hold"
-        for label, to in self.labels.settle(model.name, ready):
+        for label, to in behind:
             at = self.labels.of(model.name).get(label)
             stays = "points nowhere" if at is None else f"stays at version {at}"
             why = "is not READY" if self.holds(model.name, to) else "is not in the repository"

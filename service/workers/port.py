@@ -7,7 +7,7 @@ for as long as it lives, which makes the same attempt of another server fail eve
 
 import socket
 
-from service.errors import SettingsError
+from service.api import ports
 
 
 def reserve(host: str, port: int) -> tuple[socket.socket, int]:
@@ -22,10 +22,7 @@ def reserve(host: str, port: int) -> tuple[socket.socket, int]:
             address = alone.getsockname()
         guard = _bound(family, address, shared=True)
     except OSError as error:
-        raise SettingsError(
-            f"--port {port} can't be opened on --host {host}; "
-            "is the port in use, or the address not one of this machine?"
-        ) from error
+        raise ports.refused(host, port) from error
     # Beside a bound socket that reuses addresses another such may be bound; beside this one now none but the workers'.
     guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return guard, int(address[1])

@@ -68,6 +68,7 @@ class Supervisor:
             raise
         self._stopping = asyncio.Event()
         self._mistake: SettingsError | None = None
+        self._started = False
 
     async def run(self) -> int:
         """Serves until SIGTERM or SIGINT and gives the exit code: 0 where every worker has drained.
@@ -169,12 +170,17 @@ class Supervisor:
             return Shared(door, frozenset(), unsure=True)
 
     def _problem(self) -> str | None:
-        """Why the server is not ready: every worker must be."""
+        """Why the server is not ready: at the first start every worker must be, after that one is enough.
+
+        At the start all of them listen, and a model that one can't load should stop a rollout. Later one that is being
+        started again takes no connections, so those who come are answered by the others. From any thread.
+        """
         if self._stopping.is_set():
             return "draining"
-        return (
-            "; ".join(filter(None, (worker.problem("/readyz", absent="starting") for worker in self._workers))) or None
-        )
+        problems = [said for worker in self._workers if (said := worker.problem("/readyz", absent="starting"))]
+        self._started = self._started or not problems
+        enough = self._started and len(problems) < len(self._workers)
+        return None if enough else "; ".join(problems)
 
     def _stuck(self) -> str | None:
         """Which workers are stuck; one that is being started again is not."""

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from own_rows import own_heads
 
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.api import encoding
@@ -136,5 +137,5 @@ def test_answers_that_share_a_batch_get_their_own_rows():
         for first, count, errors in [(0, 1, {}), (1, 4, {0: "broken", 2: "broken"}), (3, 3, {}), (2, 2, {})]
     ]
     for given in shared:
-        own = replace(given, best=Best(given.heads), first=0)
+        own = replace(given, best=Best(own_heads(given)), first=0)
         assert pb.ClassifyResponse.FromString(encoding.response(given)) == expected(own)

@@ -150,7 +150,7 @@ async def test_a_stop_while_a_model_loads_ends(repository, monkeypatch):
     server = Server(settings(repository))
     loading = asyncio.Event()
 
-    async def never(_path: object, **_others: object) -> None:
+    async def never(*_: object, **_others: object) -> None:
         loading.set()
         await asyncio.Event().wait()
 

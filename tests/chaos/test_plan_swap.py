@@ -6,6 +6,7 @@ The measurement is the test's, so that it says when the better plan is found; ru
 import asyncio
 import json
 import shutil
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from expected import scores
 from servers import Asked, leased, serving, until
 
 from protos.classifier.v1 import classifier_pb2 as pb
+from service.models import tuning
 from service.models.planning import planner
 from service.models.planning.plan import NO_TIME, Measured, Plan
 from service.models.version import ModelQuery
@@ -180,6 +182,61 @@ async def test_a_plan_from_a_busy_machine_is_used_at_once_and_measured_again_by_
         assert why.endswith("others, served calls included, had 50% of the cores, so it is provisional") == (asked == 1)
 
 
+async def test_a_provisional_plan_is_measured_again_when_the_machine_is_calm(tmp_path, options, profiler, monkeypatch):
+    monkeypatch.setattr(tuning, "CALM_SECONDS", 0.01)
+    make_bundle(tmp_path)
+    profiler.may.set()
+    profiler.busy = 0.5
+    calmer = replace(BETTER, max_batch_size=8)
+    async with serving(tmp_path, **options) as (server, channel):
+        await until(lambda: in_force(server, BETTER) and not server._loader._tuning)
+        profiler.table = [Measured(calmer, 0.001, 900.0)]
+        assert profiler.asked == 1
+        profiler.busy = 0.1
+        await until(lambda: in_force(server, calmer) and not server._loader._tuning._waiting)
+        assert "provisional" not in (await info(Asked(server, channel))).plan.why
+    assert profiler.asked == 2
+    [file] = (tmp_path / "state" / "plans").iterdir()
+    assert json.loads(file.read_bytes())["choice"]["busy"] == 0.1
+
+
+async def test_a_machine_that_is_calm_only_before_is_measured_on_a_few_times(tmp_path, options, profiler, monkeypatch):
+    """And what was measured on a busier one is not served."""
+
+    async def calm(_: float) -> bool:
+        await asyncio.sleep(0)
+        profiler.busy += 0.1
+        profiler.table = [Measured(IMPOSSIBLE, 0.001, 9000.0)]
+        return True
+
+    monkeypatch.setattr(tuning.machine, "calm_for", calm)
+    make_bundle(tmp_path)
+    profiler.may.set()
+    profiler.busy = 0.5
+    async with serving(tmp_path, **options) as (server, _):
+        await until(lambda: profiler.asked == 1 + tuning.TRIES and not server._loader._tuning._waiting)
+        assert in_force(server, BETTER)
+    assert profiler.asked == 1 + tuning.TRIES
+
+
+async def test_what_waits_for_a_calm_machine_keeps_no_version(tmp_path, options, profiler, monkeypatch):
+    monkeypatch.setattr(tuning, "CALM_SECONDS", 0.01)
+    make_bundle(tmp_path, version=1)
+    profiler.may.set()
+    profiler.busy = 0.5
+    async with serving(tmp_path, **options) as (server, _):
+        await until(lambda: in_force(server, BETTER) and not server._loader._tuning)
+        waiting = server._loader._tuning._waiting
+        [of_first] = waiting
+        with leased(server.models, TINY) as servable:
+            alive = weakref.ref(servable)
+        del servable
+        make_bundle(tmp_path, version=2, seed=2)
+        await until(lambda: alive() is None and of_first not in waiting)
+        assert len(waiting) == 1  # of the new version, which was measured before it replaced the other
+        assert profiler.asked == 2
+
+
 async def test_a_busier_measurement_does_not_replace_a_calmer_one(tmp_path, options, profiler):
     make_bundle(tmp_path)
     profiler.may.set()
@@ -242,7 +299,7 @@ async def test_what_is_wrong_in_a_changed_plan_is_the_model_s_problem_until_it_i
 async def test_a_version_that_failed_for_its_file_is_tried_again_when_that_is_mended(tmp_path, options):
     make_bundle(tmp_path)
     file = tmp_path / "tiny" / "convoy.toml"
-    file.write_text("[plan]\nthreads = -1\n")
+    file.write_text('[plan]\nvariant = "int9"\n')
     async with serving(tmp_path, ready=False, **options | {"profile_seconds": 0}) as (server, _):
         await until(lambda: any(each.reason for each in server.models.models().get("tiny", ())))
         file.write_text("")
@@ -281,10 +338,10 @@ async def test_a_server_that_stops_gives_up_the_measurement(tmp_path, options, p
     assert not [task for task in asyncio.all_tasks() if "_tune" in repr(task.get_coro())]
 
 
-async def test_a_bad_model_file_is_the_reason_of_the_version(tmp_path, options):
+async def test_a_bad_model_file_is_the_model_s_problem_and_nothing_is_loaded(tmp_path, options):
     make_bundle(tmp_path)
     (tmp_path / "tiny" / "convoy.toml").write_text("[plan]\nthreads = -1\n")
     async with serving(tmp_path, ready=False, **options) as (server, _):
-        await until(lambda: any(each.reason for each in server.models.models().get("tiny", ())))
-        [version] = server.models.models()["tiny"]
-        assert "threads is -1" in version.reason
+        await until(lambda: "threads is -1" in server.models.problem("tiny"))
+        assert server.models.models() == {"tiny": []}
+        assert "threads is -1" in (server.health.problem() or "")

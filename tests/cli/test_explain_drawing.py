@@ -18,10 +18,12 @@ from servers import LOCALHOST, serving
 import convoy
 from bundle import manifest
 from bundle.preprocessing import decode
-from service.cli.drawing import draw
-from service.client.results import Preprocessing
+from service.cli.classify import title
+from service.cli.drawing import draw, framed
+from service.client.results import Classification, ClassScore, Preprocessing, Timing
 
 GREEN = 1
+GAP, STRIP = 8, 36
 ORIENTATION = 0x0112
 STORED = {1: None, 3: Transpose.ROTATE_180, 6: Transpose.ROTATE_90, 8: Transpose.ROTATE_270, 5: Transpose.TRANSPOSE}
 
@@ -125,4 +127,43 @@ async def test_the_command_draws_what_the_server_explains_and_says_where(tmp_pat
     async with serving(tmp_path / "models") as (server, _):
         assert await asyncio.to_thread(classify, f"{LOCALHOST}:{server.port}") == 0
     assert capsys.readouterr().err == f"{out}: where tiny version 1 looked\n"
-    assert redness(Image.open(out)) == pytest.approx((40 / 160, 60 / 80), abs=0.15)
+    sheet = Image.open(out)
+    assert sheet.size == (512 + 2 * GAP, 256 + 2 * STRIP)
+    panel = sheet.crop((GAP, STRIP, GAP + 512, STRIP + 256))
+    assert redness(panel) == pytest.approx((40 / 160, 60 / 80), abs=0.15)
+
+
+def strips(sheet):
+    """What is above and below the panels, and in how many columns there are letters or colours."""
+    above, below = sheet.crop((0, 0, sheet.width, STRIP)), sheet.crop((0, sheet.height - STRIP, *sheet.size))
+    return [np.flatnonzero((np.asarray(strip) < 200).any(axis=(0, 2))) for strip in (above, below)]
+
+
+@pytest.mark.parametrize("size", [(40, 512), (512, 40), (512, 512)])
+@pytest.mark.parametrize("count", [1, 2])
+def test_titles_and_scale_stand_around_the_panels_and_not_on_them(size, count):
+    panels = Image.new("RGB", (count * (size[0] + GAP) - GAP, size[1]), (0, 0, 255))
+    sheet = framed(panels, ["class: Ankle boot 0.999"] * count, "fashion_mnist version 12")
+    assert sheet.crop((GAP, STRIP, GAP + panels.width, STRIP + panels.height)).tobytes() == panels.tobytes()
+    title, foot = strips(sheet)
+    assert title.min() >= GAP
+    assert foot.max() > sheet.width / 2
+    assert max(title.max(), foot.max()) < sheet.width
+    scale = np.asarray(sheet.crop((0, sheet.height - STRIP, *sheet.size)))[STRIP // 2].astype(int)
+    coloured = np.flatnonzero(np.ptp(scale, axis=1) > 100)
+    assert np.ptp(scale[coloured[-1]]) > np.ptp(scale[coloured[0]])
+
+
+def test_a_title_of_any_length_and_script_is_cut_to_its_panel():
+    panels = Image.new("RGB", (512 + GAP + 512, 300), "white")
+    long, _ = strips(framed(panels, ["x" * 500, ""], "y" * 500))
+    assert 400 < long.max() < 512 + GAP
+    for text in ("猫 0.9", "two\nlines", "", "é"):
+        framed(panels, [text, text], text)
+
+
+def test_the_title_is_the_class_with_its_score():
+    best = ClassScore("boot", 3, 0.9876)
+    one = Classification({"class": (best,)}, "m", 7, Timing(0, 0, 0))
+    several = Classification({"class": (best,), "coarse": (best,)}, "m", 7, Timing(0, 0, 0), abstained=("coarse",))
+    assert (title(one, "class"), title(several, "coarse")) == ("boot 0.988", "coarse: boot (unsure) 0.988")

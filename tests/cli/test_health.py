@@ -9,9 +9,11 @@ import pytest
 import typer
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
 from service.cli.health import health
+from service.telemetry.http import HttpServer
 
 STATUS = health_pb2.HealthCheckResponse
 
@@ -103,6 +105,18 @@ def test_what_the_server_says_itself_is_told_in_its_words():
         assert ask(address).stderr == f"{address} is unavailable: {details}\n"
     finally:
         server.stop(None).wait()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_that_speaks_http_is_told_as_by_the_client(host):
+    http = HttpServer("127.0.0.1", 0, CollectorRegistry(), live=lambda: None, ready=lambda: None)
+    http.start()
+    try:
+        answer = ask(f"{host}:{http.port}")
+    finally:
+        http.stop()
+    problem = "answers, but not as a Convoy classifier (it speaks no gRPC, or only with TLS); check the address"
+    assert (answer.exit_code, answer.stderr) == (1, f"{host}:{http.port} {problem}\n")
 
 
 def test_silence_ends_at_the_timeout():

@@ -1,6 +1,7 @@
 """`convoy plan` through the front door, with real measurements of a tiny model."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from bundles import make_bundle
@@ -59,6 +60,23 @@ def test_a_long_variant_is_folded_and_nothing_is_cut(monkeypatch, capsys):
     assert "…" not in table
     assert all(len(line) <= 80 for line in table.splitlines())
     assert {"tensorflow", "computed", "instances", "images/s", "123456", "2469.12"} <= set(table.split())
+
+
+def test_what_is_not_in_the_table_is_told_with_why(capsys):
+    one, two = Plan("onnx", "fp32", "exact", 1, 1, 2), Plan("onnx", "fp32", "exact", 1, 2, 2)
+    late, over = "its share of the time was over, at batches of 2", "the latency target was passed, at batches of 2"
+    table = (
+        *(Measured(replace(two, max_batch_size=size), refused=late) for size in (8, 4)),
+        Measured(replace(one, max_batch_size=4), refused=over),
+        Measured(one, 0.001, 2000.0),
+        Measured(Plan("openvino", "fp32", "bf16", 2, 1, 0), refused="there was no time left to measure it"),
+    )
+    plan_command._print(Choice(one, "measured", table))
+    assert capsys.readouterr().out.partition("Why: measured\n")[2].splitlines() == [
+        f"Not in the table: onnx fp32 exact, 1 thread, 2 instances, batches of 4, 8: {late}",
+        f"Not in the table: onnx fp32 exact, 1 thread, 1 instance, batches of 4: {over}",
+        "Not in the table: openvino fp32 bf16, 2 threads: there was no time left to measure it",
+    ]
 
 
 def test_json_has_the_table(plan, kept, repository):

@@ -6,8 +6,10 @@ from pathlib import Path
 import grpc
 import pytest
 
+from convoy import Classification, ClassScore, Timing
 from service.client import errors
 
+ROOT = Path(__file__).parent.parent.parent
 README = (Path(errors.__file__).parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 ROWS = re.findall(r"^\| `(\w+)` \| ([A-Z_, ]+[A-Z])", README, re.MULTILINE)
@@ -37,6 +39,13 @@ def test_the_examples_run(block, server, tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "a cat" in out
     assert "a dog" in out
+
+
+def test_what_the_first_readme_says_is_printed_is_of_that_form():
+    """Its figures are the demo's, which no test trains."""
+    [line] = re.findall(r"print\(answer\)  # (.*)", (ROOT / "README.md").read_text())
+    classes = (ClassScore("Ankle boot", 9, 0.9986), ClassScore("Sneaker", 7, 0.0012), ClassScore("Sandal", 5, 0.0001))
+    assert str(Classification({"class": classes}, "fashion_mnist", 1, Timing(0, 0, 0))) == line
 
 
 def test_the_table_of_errors_is_that_of_the_code():

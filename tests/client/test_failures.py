@@ -2,17 +2,20 @@
 
 import asyncio
 import pickle
+import socket
 import subprocess
 
 import grpc
 import pytest
 from canned import MEBIBYTE, Running
 from google.protobuf import any_pb2
+from prometheus_client import CollectorRegistry
 
 import convoy
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.rpc.v1.status_pb2 import Status
-from service.client import errors
+from service.client import errors, knock
+from service.telemetry.http import HttpServer
 
 Code = grpc.StatusCode
 
@@ -229,6 +232,49 @@ async def test_a_call_that_fails_ends_the_many_with_its_error_and_the_others_are
 async def test_something_else_at_the_address(connect):
     with Running(None) as server, pytest.raises(convoy.WrongServer, match="not as a Convoy classifier"):
         await connect(server.address).list_models()
+
+
+WRONG = "answers, but not as a Convoy classifier (it speaks no gRPC, or only with TLS); check the address"
+
+
+@pytest.fixture
+def metrics_port():
+    http = HttpServer("127.0.0.1", 0, CollectorRegistry(), live=lambda: None, ready=lambda: None)
+    http.start()
+    yield http.port
+    http.stop()
+
+
+async def test_a_port_that_speaks_http_is_told_alike_by_every_call(connect, metrics_port):
+    """Of localhost the other address refuses, and which of the two gRPC tells of is chance."""
+    client = connect(f"localhost:{metrics_port}")
+    for call in (
+        client.list_models(),
+        client.classify_many([b"a rose"], model="flowers"),
+        client.set_version_label("flowers", "stable", 1),
+    ):
+        with pytest.raises(convoy.WrongServer) as failed:
+            await call
+        assert str(failed.value) == f"server localhost:{metrics_port}: {WRONG}"
+
+
+def test_what_answers_is_asked_where_another_address_refuses(metrics_port):
+    refused = "Failed to connect to remote host: Connection refused"
+    details = f"connections to all backends failing; last error: UNKNOWN: ipv6:%5B::1%5D:1: {refused}"
+    assert errors.other_server(details, f"localhost:{metrics_port}") == WRONG
+    assert errors.other_server(details, f"dns:///localhost:{metrics_port}") == WRONG
+    with_tls = "failed to connect to all addresses; last error: INTERNAL: ipv4:127.0.0.1:1: Tls handshake failed"
+    assert errors.other_server(with_tls, f"localhost:{metrics_port}") == ""
+    assert errors.other_server("the store of model 'a': connection refused", f"localhost:{metrics_port}") == ""
+    with Running(None) as server:
+        assert errors.other_server(details, server.address) == ""
+
+
+def test_neither_silence_nor_nobody_is_another_server(nobody, monkeypatch):
+    monkeypatch.setattr(knock, "SECONDS", 0.05)
+    with socket.create_server(("localhost", 0)) as silent:
+        for address in (f"localhost:{silent.getsockname()[1]}", nobody, "unix:/no/such", "nobody.invalid:1", "here"):
+            assert not knock.speaks_no_grpc(address)
 
 
 async def test_closing_ends_the_call_under_way(client, canned):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from bundles import encode, make_bundle
 from expected import scores, scores_of_pixels
+from own_rows import own_heads
 from servers import settings
 
 from bundle.preprocessing import Limits
@@ -45,7 +46,7 @@ def sample(metrics: Metrics, name: str) -> float | None:
 async def test_pictures_get_the_scores_of_the_model_best_first(plane, tiny):
     mine = pictures(5, size=20)
     answer = await plane.classify(Request(TINY, {"": mine}, top_k=3))
-    [head] = answer.heads
+    [head] = own_heads(answer)
     wanted = scores(tiny, mine)
     assert head.indices.tolist() == np.argsort(-wanted, axis=1).tolist()
     np.testing.assert_allclose(head.scores, -np.sort(-wanted, axis=1), atol=1e-6)
@@ -55,7 +56,7 @@ async def test_pictures_get_the_scores_of_the_model_best_first(plane, tiny):
 
 async def test_a_tensor_gets_the_same_scores(plane, tiny):
     pixels = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
-    [head] = (await plane.classify(Request(TINY, {"image": pixels}, top_k=1))).heads
+    [head] = own_heads(await plane.classify(Request(TINY, {"image": pixels}, top_k=1)))
     wanted = scores_of_pixels(tiny, pixels)
     assert head.indices.ravel().tolist() == wanted.argmax(axis=1).tolist()
     np.testing.assert_allclose(head.scores.ravel(), wanted.max(axis=1), atol=1e-6)
@@ -66,7 +67,7 @@ async def test_requests_of_one_form_are_checked_once_by_every_version(plane, peo
     first, second = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), dtype=np.uint8)
 
     async def best(values: np.ndarray) -> list[list[int]]:
-        [head] = (await plane.classify(Request(TINY, {"": values}, top_k=1, form=form))).heads
+        [head] = own_heads(await plane.classify(Request(TINY, {"": values}, top_k=1, form=form)))
         return head.indices.tolist()
 
     assert await best(first) == scores_of_pixels(tiny, first).argmax(axis=1, keepdims=True).tolist()
@@ -80,7 +81,7 @@ async def test_requests_of_one_form_are_checked_once_by_every_version(plane, peo
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 37, 100])
 async def test_every_picture_gets_its_own_answer_however_the_call_is_cut(plane, tiny, count):
     mine = pictures(count)
-    [head] = (await plane.classify(Request(TINY, {"": mine}, top_k=3))).heads
+    [head] = own_heads(await plane.classify(Request(TINY, {"": mine}, top_k=3)))
     np.testing.assert_allclose(head.scores, -np.sort(-scores(tiny, mine)), atol=1e-6)
 
 
@@ -89,7 +90,7 @@ async def test_bad_pictures_get_errors_of_their_own_and_the_others_are_answered(
     bad = {0: b"", 4: b"no picture", 5: mine[5][:-30], 8: pictures(1, size=101)[0]}
     answer = await plane.classify(Request(TINY, {"": [bad.get(i, good) for i, good in enumerate(mine)]}, top_k=3))
     good = [picture for number, picture in enumerate(mine) if number not in bad]
-    np.testing.assert_allclose(answer.heads[0].scores, -np.sort(-scores(tiny, good)), atol=1e-6)
+    np.testing.assert_allclose(own_heads(answer)[0].scores, -np.sort(-scores(tiny, good)), atol=1e-6)
     assert answer.errors.keys() == bad.keys()
     assert "101 x 101" in answer.errors[8]
     assert (sample(metrics, "convoy_images_total"), sample(metrics, "convoy_images_rejected_total")) == (5, 4)
@@ -97,7 +98,7 @@ async def test_bad_pictures_get_errors_of_their_own_and_the_others_are_answered(
 
 async def test_a_call_of_bad_pictures_alone_is_answered_without_a_run(plane, metrics):
     answer = await plane.classify(Request(TINY, {"": [b"bad", b"worse"]}))
-    assert (list(answer.heads), answer.errors.keys()) == ([], {0, 1})
+    assert (own_heads(answer), answer.errors.keys()) == ([], {0, 1})
     assert sample(metrics, "convoy_batch_size_count") == 0
 
 
@@ -116,7 +117,7 @@ async def test_the_best_classes_are_the_same_whether_the_batch_or_the_call_ranks
     registry = Registry(Loader(settings(tmp_path, max_batch_size=4), metrics), metrics, lambda: None)
     await registry.reconcile(folder.scan(tmp_path))
     plane, mine = DataPlane(registry, limits=Limits(), max_images_per_call=100), pictures(9)
-    [head] = (await plane.classify(Request(ModelQuery("many"), {"": mine}, top_k=k))).heads
+    [head] = own_heads(await plane.classify(Request(ModelQuery("many"), {"": mine}, top_k=k)))
     wanted = scores(bundle, mine)
     assert head.indices.tolist() == np.argsort(-wanted, axis=1)[:, :k].tolist()
     np.testing.assert_allclose(head.scores, -np.sort(-wanted, axis=1)[:, :k], atol=1e-6)
@@ -192,7 +193,7 @@ async def test_two_inputs_travel_together_past_a_bad_picture(people):
     photos[1] = b"no picture"
     ages = np.array([[1], [2], [3], [4]], np.float32)
     answer = await people.classify(Request(ModelQuery("people"), {"age": ages, "photo": photos}, top_k=3))
-    colour, old = answer.heads
+    colour, old = own_heads(answer)
     assert answer.errors.keys() == {1}
     assert colour.indices.tolist() == [[1, 0, 2], [2, 1, 0], [2, 1, 0]]
     np.testing.assert_allclose(colour.scores[:, 0], [0.5, 200 / 255, 250 / 255], rtol=1e-6)
@@ -201,5 +202,5 @@ async def test_two_inputs_travel_together_past_a_bad_picture(people):
 
 async def test_top_k_above_a_small_head_s_classes_gives_all_of_them(people):
     inputs = {"age": np.ones((1, 1), np.float32), "photo": np.zeros((1, 2, 2, 1), np.uint8)}
-    colour, old = (await people.classify(Request(ModelQuery("people"), inputs, top_k=3))).heads
+    colour, old = own_heads(await people.classify(Request(ModelQuery("people"), inputs, top_k=3)))
     assert (colour.indices.shape, old.indices.shape) == ((1, 3), (1, 2))

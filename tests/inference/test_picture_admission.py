@@ -78,7 +78,7 @@ async def test_who_would_wait_too_long_for_a_decoder_is_refused_at_once_and_neve
     calls.append(asked(plane, minutes=4.5))
     await asyncio.sleep(0)
     decoder.open()
-    assert all(answer.heads for answer in await asyncio.gather(*calls))
+    assert all(answer.best.heads for answer in await asyncio.gather(*calls))
     assert decoder.pictures == len(calls)
 
 
@@ -86,9 +86,9 @@ async def test_what_can_be_decoded_at_once_is_never_refused(plane, servable, dec
     """Or one slow picture would keep the decoders idle for ever, were the model busy with tensors or not."""
     learn_decoding(plane, minutes=1000)
     decoder.open()
-    assert (await asked(plane, minutes=1)).heads
+    assert (await asked(plane, minutes=1)).best.heads
     learn_running(servable)
-    assert (await asked(plane, minutes=0.5)).heads
+    assert (await asked(plane, minutes=0.5)).best.heads
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_pictures_stand_behind_the_rows_that_are_being_decoded(plane, deco
     calls.append(asked(plane, minutes / (1 - HEADROOM) + 1 if minutes else 3.5, comes))
     await asyncio.sleep(0)
     tensor = Request(TINY, {"": np.zeros((1, 8, 8, 3), np.uint8)}, deadline=time.monotonic() + 0.5 * MINUTE)
-    assert (await plane.classify(tensor)).heads  # a row can begin at once
+    assert (await plane.classify(tensor)).best.heads  # a row can begin at once
     decoder.open()
     await asyncio.gather(*calls)
     assert set(servable.batcher._coming.values()) == {0}
@@ -160,7 +160,7 @@ async def test_who_leaves_while_he_waits_is_not_decoded_and_not_reckoned_with(pl
     calls.append(asked(plane, minutes=4.5))
     await asyncio.sleep(0)
     decoder.open()
-    assert all(answer.heads for answer in await asyncio.gather(*calls))
+    assert all(answer.best.heads for answer in await asyncio.gather(*calls))
     assert decoder.pictures == len(calls)
     assert set(servable.batcher._coming.values()) == {0}
 

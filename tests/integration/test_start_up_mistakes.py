@@ -16,7 +16,7 @@ def taken() -> Iterator[str]:
 
 
 def mistake(*flags: str) -> str:
-    """What `convoy serve` says last, when it ends with exit code 2; gRPC's own log may have had a word before."""
+    """What `convoy serve` says last, when it ends with exit code 2."""
     with process(*flags) as started:
         code = started.ended()
     assert code == 2, started.lines
@@ -42,11 +42,19 @@ def test_an_empty_repository(tmp_path):
     )
 
 
-def test_a_port_in_use(repository, taken):
-    sentence = mistake(*arguments(repository, "--port", taken))
-    assert sentence.startswith(
-        f"convoy serve: --port {taken} can't be opened on --host {LOCALHOST}; is the port in use"
+@pytest.mark.parametrize("others", ["--transport native", "--transport grpcio", "--workers 2"])
+def test_a_port_in_use_is_one_sentence_without_a_word_of_grpc_s(repository, taken, others):
+    with process(*arguments(repository, "--port", taken, *others.split())) as started:
+        assert started.ended() == 2
+    assert "".join(started.lines) == (
+        f"convoy serve: --port {taken} can't be opened on --host {LOCALHOST}; "
+        "is the port in use, or the address not one of this machine?\n"
     )
+
+
+def test_an_address_of_another_machine(repository):
+    sentence = mistake(*arguments(repository, "--port", "8500", "--host", "192.0.2.1"))
+    assert sentence.startswith("convoy serve: --port 8500 can't be opened on --host 192.0.2.1; ")
 
 
 def test_a_metrics_port_in_use(repository, taken):

@@ -55,6 +55,32 @@ async def test_a_labelled_version_stays_beyond_the_policy_until_no_label_points_
     assert answering(watched.registry, STABLE) == 2
 
 
+async def test_a_labelled_version_whose_folder_is_gone_serves_on_and_is_told(watched, caplog):
+    publish(watched.folder, 1, 2)
+    write(watched.folder, "[labels]\ndeclared = 1\n")
+    await watched.follow()
+    await watched.registry.set_label("tiny", "stable", 1)
+    (watched.folder / "tiny" / "1").rename(watched.folder / "1")
+    await watched.follow()
+    await watched.follow()
+    assert answering(watched.registry, STABLE) == 1
+    gone = (
+        "version 1 is served for its label {!r}, but its folder is gone, and after a restart it can't be loaded: "
+        "put it back, or move the label"
+    )
+    assert watched.registry.problem("tiny") == "; ".join(gone.format(label) for label in ("declared", "stable"))
+    [told] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert told.problem == watched.registry.problem("tiny")
+    write(watched.folder, "[labels]\ndeclared = 0\n")
+    await watched.follow()
+    assert gone.format("stable") in watched.registry.problem("tiny")
+    write(watched.folder, "")
+    (watched.folder / "1").rename(watched.folder / "tiny" / "1")
+    await watched.follow()
+    assert watched.registry.problem("tiny") == ""
+    assert answering(watched.registry, STABLE) == 1
+
+
 async def test_a_version_goes_with_its_last_label(watched):
     publish(watched.folder, 1)
     await watched.follow()

@@ -13,7 +13,7 @@ from service.models.policy import Policy
     [
         ("", ModelFile()),
         ("[versions]\n[labels]\n", ModelFile()),
-        ("[plan]\nthreads = -1\n", ModelFile(plan={"threads": -1})),  # who checks it is another
+        ("[plan]\nthreads = 2\n", ModelFile(plan={"threads": 2})),
         ('[versions]\npolicy = "latest:2"\n', ModelFile(Policy(latest=2))),
         ('[labels]\nstable = 3\n"v1.2" = 4\n', ModelFile(labels={"stable": 3, "v1.2": 4})),
     ],
@@ -46,6 +46,17 @@ def test_no_file_leaves_everything_to_the_server(tmp_path):
         (b"[labels]\nv1.2 = 3\n", ": [labels] v1 is {'2': 3}, it must be a version's number; a label with a dot needs"),
         (b'[labels]\n"a b" = 3\n', ": 'a b' can't be a version label: it must be 1 to 128 of "),
         (b"[labels]\n7 = 3\n", ": '7' can't be a version label: it must be 1 to 128 of "),
+        (
+            b"[plan]\nthread = 1",
+            ": [plan] sets 'thread'; it may set engine, variant, threads, instances, max_batch_size, latency_target",
+        ),
+        (b"[plan]\nthreads = 0", ": [plan] threads is 0, it must be a whole number of at least 1"),
+        (b"[plan]\nthreads = true", ": [plan] threads is True, it must be a whole number"),
+        (b'[plan]\ninstances = "2"', ": [plan] instances is '2', it must be a whole number"),
+        (b"[plan]\nlatency_target = 0", ": [plan] latency_target is 0, it must be milliseconds from 0.1"),
+        (b"[plan]\nlatency_target = true", ": [plan] latency_target is True, it must be milliseconds"),
+        (b"[plan]\nvariant = 8", ": [plan] variant is 8, it must be a text"),
+        (b'[plan]\nengine = "tvm"', ": [plan] engine is 'tvm'; it is one of onnx, openvino, tensorflow"),
         (b"#" * (MOST_BYTES + 1), " is over 65,536 bytes; a model's file has a few lines"),
     ],
 )

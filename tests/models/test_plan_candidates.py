@@ -4,7 +4,6 @@ import pytest
 from servers import settings
 
 from bundle.manifest import Variant
-from service.errors import ModelUnusable
 from service.models.planning.candidates import Pins, candidates, default_plan
 
 FP32 = Variant(name="fp32", format="onnx", path="model.onnx")
@@ -91,46 +90,20 @@ def test_without_a_measurement_it_is_one_instance_on_all_cores():
     )
 
 
-def pins(folder, text, **flags):
-    (folder / "convoy.toml").write_text(text)
-    return Pins.of(settings(folder, **{"threads": 0, **flags}), folder)
+def pins(folder, table, **flags):
+    return Pins.of(settings(folder, **{"threads": 0, **flags}), table)
 
 
 def test_the_model_s_file_pins_and_a_flag_goes_before_it(tmp_path):
-    text = '[plan]\nengine = "openvino"\nthreads = 2\nvariant = "int8"\n[labels]\nstable = 1\n'
-    assert pins(tmp_path, text) == Pins("openvino", "int8", threads=2)
-    assert pins(tmp_path, text, threads=1, runtime="onnx") == Pins("onnx", "int8", threads=1)
+    table = {"engine": "openvino", "threads": 2, "variant": "int8"}
+    assert pins(tmp_path, table) == Pins("openvino", "int8", threads=2)
+    assert pins(tmp_path, table, threads=1, runtime="onnx") == Pins("onnx", "int8", threads=1)
 
 
 def test_the_latency_target_of_all_models_gives_way_to_that_of_one(tmp_path):
-    assert pins(tmp_path, "[plan]\nlatency_target = 20", latency_target=80.0).latency_target == 20
-    assert pins(tmp_path, "", latency_target=80.0).latency_target == 80
+    assert pins(tmp_path, {"latency_target": 20}, latency_target=80.0).latency_target == 20
+    assert pins(tmp_path, {}, latency_target=80.0).latency_target == 80
 
 
 def test_a_model_without_a_file_is_free(tmp_path):
-    assert Pins.of(settings(tmp_path, threads=0), tmp_path) == Pins()
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("[plan", "is not TOML"),
-        ("plan = 3", "plan must be a table"),
-        (
-            "[plan]\nthread = 1",
-            "sets 'thread'; it may set engine, variant, threads, instances, max_batch_size, latency_target",
-        ),
-        ("[plan]\nthreads = 0", "threads is 0, it must be a whole number of at least 1"),
-        ("[plan]\nthreads = true", "threads is True, it must be a whole number"),
-        ('[plan]\ninstances = "2"', "instances is '2', it must be a whole number"),
-        ("[plan]\nlatency_target = 0", "latency_target is 0, it must be milliseconds from 0.1"),
-        ("[plan]\nlatency_target = true", "latency_target is True, it must be milliseconds"),
-        ("[plan]\nvariant = 8", "variant is 8, it must be a text"),
-        ('[plan]\nengine = "tvm"', "engine is 'tvm'; it is one of onnx, openvino, tensorflow"),
-    ],
-)
-def test_a_bad_file_is_said_in_one_sentence(tmp_path, text, sentence):
-    with pytest.raises(ModelUnusable) as refused:
-        pins(tmp_path, text)
-    assert sentence in str(refused.value)
-    assert str(tmp_path / "convoy.toml") in str(refused.value)
+    assert pins(tmp_path, {}) == Pins()

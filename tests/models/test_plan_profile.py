@@ -56,14 +56,30 @@ def test_a_variant_that_does_not_reproduce_its_golden_samples_is_refused_and_nev
 
 def test_larger_batches_are_not_tried_past_the_target(bundle):
     table = list(profile(bundle, [SETUP], CPU, target=0.0, seconds=0.1))
-    assert {row.plan.max_batch_size for row in table} == {1}
+    assert {row.plan.max_batch_size for row in table if not row.refused} == {1}
+    assert untried(table) == dict.fromkeys([(2, 4), (1, 4)], "the latency target was passed, at batches of 1")
+
+
+def untried(table):
+    return {(row.plan.instances, row.plan.max_batch_size): row.refused for row in table if row.refused}
 
 
 def test_batches_that_had_no_time_left_are_told_by_those_before(bundle, monkeypatch):
     """Two runs of the smallest batch take longer than all the time that there is."""
     monkeypatch.setattr(profiling, "_LEAST_RUNS", 400)
     table = list(profile(bundle, [SETUP], CPU, target=1.0, seconds=0.001))
-    assert {(row.plan.instances, row.plan.max_batch_size, row.cut) for row in table} == {(2, 1, True), (1, 1, True)}
+    measured = [row for row in table if not row.refused]
+    assert {(row.plan.instances, row.plan.max_batch_size, row.cut) for row in measured} == {(2, 1, True), (1, 1, True)}
+    assert untried(table) == dict.fromkeys([(2, 4), (1, 4)], "its share of the time was over, at batches of 1")
+    assert choose(table, 1.0, 2).complete
+
+
+def test_batches_past_the_best_are_not_tried_and_that_is_said(bundle, monkeypatch):
+    """Of a runtime in which every row of a batch costs more than one before it."""
+    slower = dataclasses.replace(SETUP, instances=(1,), batch_sizes=(1, 2, 4, 8))
+    monkeypatch.setattr(profiling, "timed", lambda _, batch, __: (1e-3, 100.0 / len(batch["image"])))
+    table = list(profile(bundle, [slower], CPU, target=1.0, seconds=AMPLE))
+    assert untried(table) == {(1, 8): "its best was passed, at batches of 4"}
 
 
 def test_without_time_nothing_is_measured_and_that_is_said(bundle):

@@ -83,7 +83,7 @@ async def test_where_a_labelled_version_stands_in_no_older_one_is_kept_for_that(
         await watched.follow()
         await watched.registry.set_label("tiny", "stable", version)
         await watched.registry.set_label("tiny", f"of-{version}", version)
-    spoil(make_bundle(watched.folder, version=3, seed=3).path / "model.onnx")
+    make_bundle(watched.folder, version=3, seed=3, corrupt_golden=True)
     await watched.follow()
     assert watched.states() == {1: State.READY, 2: State.READY, 3: State.UNAVAILABLE}
     await watched.registry.delete_label("tiny", "of-1")
@@ -96,7 +96,7 @@ async def test_a_labelled_version_stands_in_only_where_no_newer_one_can(watched)
     await watched.registry.set_label("tiny", "stable", 1)
     make_bundle(watched.folder, version=2, seed=2)
     await watched.follow()
-    spoil(make_bundle(watched.folder, version=3, seed=3).path / "model.onnx")
+    make_bundle(watched.folder, version=3, seed=3, corrupt_golden=True)
     await watched.follow()
     assert watched.states() == {1: State.READY, 2: State.READY, 3: State.UNAVAILABLE}
     with leased(watched.registry, TINY) as servable:

@@ -59,11 +59,11 @@ async def test_a_plan_that_could_not_be_followed_is_tried_again_where_it_failed(
     await ready(watched, 1, 2)
     refused, asked, replan = {2}, [], watched._loader.replan
 
-    async def noted(servable):
+    async def noted(servable, pinned):
         asked.append(servable.bundle.version)
         if servable.bundle.version in refused:
             raise ModelUnusable("it may hang")
-        await replan(servable)
+        await replan(servable, pinned)
 
     monkeypatch.setattr(watched._loader, "replan", noted)
     write(watched, "[plan]\nmax_batch_size = 4\n")
@@ -147,6 +147,42 @@ async def test_a_file_that_goes_wrong_changes_nothing_and_says_so_once(watched, 
     write(watched, '[versions]\npolicy = "all"\n')
     await ready(watched, 1, 2)
     assert watched.registry.problem("tiny") == ""
+
+
+async def test_of_mistakes_one_after_the_other_only_the_one_that_stands_there_now_is_told(watched, caplog):
+    publish(watched, 1, 2)
+    write(watched, "")
+    await watched.follow()
+    mistakes = {
+        "[plan]\nthreads = -1\n": "[plan] threads is -1, it must be a whole number of at least 1",
+        "[plan\nthreads = -1\n": "is not TOML",
+        '[versions]\npolicy = "specific:7"\n': "the policy wants [7], which the repository does not hold",
+        '[plan]\nvariant = "int9"\n': "there is no variant 'int9'",
+        '[versions]\npolicy = "newest"\n': "version policy 'newest' is not known",
+        "[labels]\nstable = 9\n": "label 'stable' points nowhere, because version 9 is not in the repository",
+        "[labels]\nstable = 0\n": "[labels] stable is 0",
+    }
+    for text, told in mistakes.items():
+        write(watched, text)
+        await watched.follow()
+        problem = watched.registry.problem("tiny")
+        assert [mistake for mistake in mistakes.values() if mistake in problem] == [told]
+        assert problem.count("convoy.toml") <= 1
+        assert watched.states() == {2: READY}
+    write(watched, "")
+    await watched.follow()
+    assert watched.registry.problem("tiny") == ""
+
+
+async def test_a_version_that_comes_while_the_file_is_wrong_is_loaded_by_what_it_last_said(watched):
+    publish(watched, 1)
+    write(watched, "[plan]\nmax_batch_size = 4\n")
+    await watched.follow()
+    write(watched, "[plan]\nmax_batch_size = -4\n")
+    publish(watched, 2)
+    await ready(watched, 2)
+    servable = watched.registry.find(TINY).servable
+    assert servable.choice.plan.max_batch_size == 4
 
 
 async def test_a_file_that_is_wrong_from_the_beginning_loads_nothing_until_it_is_right(watched):

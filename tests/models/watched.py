@@ -1,6 +1,6 @@
 """A registry over real files, with real bundles and a real runtime; the test says when it looks at them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from servers import settings
@@ -44,17 +44,17 @@ class Watched:
             patience=patience,
         )
 
-    async def load(self, path: Path, *, replaces: bool) -> Servable:
+    async def load(self, path: Path, pinned: Mapping[str, object], *, replaces: bool) -> Servable:
         self.loads.append(path)
         if self.before_load:
             await self.before_load(path)
-        return await self._loader.load(path, replaces=replaces)
+        return await self._loader.load(path, pinned, replaces=replaces)
 
     async def stamp(self, version: Path) -> Stamp:
         return await self._loader.stamp(version)
 
-    async def replan(self, servable: Servable) -> None:
-        await self._loader.replan(servable)
+    async def replan(self, servable: Servable, pinned: Mapping[str, object]) -> None:
+        await self._loader.replan(servable, pinned)
 
     async def follow(self) -> None:
         await self.registry.reconcile(repository.scan(self.folder))

@@ -32,6 +32,8 @@ def test_a_python_file_says_everything(tmp_path):
 def test_files_get_the_name_of_their_folder(tmp_path):
     config = _config(None, None, None, {"data": str(tmp_path / "My flowers!")})
     assert (config.dataset, config.name, config.data) == ("files", "My_flowers", str(tmp_path / "My flowers!"))
+    assert _config(None, None, None, {"data": str(tmp_path / "flowers.v2")}).name == "flowers.v2"
+    assert _config(None, None, None, {"data": "lists/flowers.CSV"}).name == "flowers"
     assert _config("keras:cifar10", None, None, {}).name == "cifar10"
     assert _config(None, None, None, {"data": "/x.csv", "name": "mine"}).name == "mine"
 

@@ -84,7 +84,7 @@ async def test_it_is_trained_published_served_and_asked(name, version, few):
 def test_its_report_leaves_nothing_out(name, version):
     page = (version(name).path / "report" / "index.html").read_text(encoding="utf-8")
     missing = set(re.findall(r'class="panel missing whole">([^<]*)<', page))
-    assert missing <= {"Not one test example was answered wrongly."}
+    assert missing <= {"Not one of the test examples was answered wrongly."}
     assert page.count("<section ") == 12
 
 

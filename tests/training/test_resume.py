@@ -113,7 +113,7 @@ def test_going_on_in_one_process_is_exact_too(tmp_path, dataset):
         again = train(config, dataset, Logging(run=run, say=said.append))
         train(config, dataset, Logging(run=run, say=said.append))
     assert said == [
-        f"going on from epoch 4 of 4, step 0 of 5, of the run in {tmp_path}",
+        f"the run in {tmp_path}: epochs 1-3 are done, going on with epoch 4 of 4",
         f"the run in {tmp_path} has done its 4 epochs; going on with what follows them",
     ]
     assert again.history == whole.history

@@ -42,6 +42,19 @@ def test_what_was_saved_is_read_again(folder):
         assert [array.tolist() for array in run.load_best(0)] == [ARRAYS[0].tolist()]
 
 
+@pytest.mark.parametrize(
+    ("epoch", "step", "words"),
+    [
+        (0, 7, "going on with epoch 1 of 36, 7 of whose 1,000 steps are done"),
+        (1, 0, "epoch 1 is done, going on with epoch 2 of 36"),
+        (4, 0, "epochs 1-4 are done, going on with epoch 5 of 36"),
+        (35, 999, "epochs 1-35 are done, going on with epoch 36 of 36, 999 of whose 1,000 steps are done"),
+    ],
+)
+def test_where_a_run_goes_on_is_said_in_numbers_from_one(epoch, step, words):
+    assert Position(epoch=epoch, step=step).going_on(36, 1000) == words
+
+
 def test_the_history_is_a_table(folder):
     with (folder / "history.csv").open() as file:
         assert list(csv.reader(file)) == [["epoch", "loss", "val_loss"], ["1", "0.5", "0.4"]]

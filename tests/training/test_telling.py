@@ -75,9 +75,17 @@ def test_what_comes_next_can_be_copied_to_a_shell(published):
 
 def test_a_model_with_several_inputs_is_asked_by_name(published):
     inputs = tuple(Preprocessing(input=name, height=8, width=8, channels=1) for name in ("left", "right"))
-    pairs = dataclasses.replace(published, manifest=_with(published.manifest, preprocessing=inputs))
-    *_, classify = telling.what_next(pairs, Path("models"), [])
-    assert "convoy classify --input left=PICTURE.png --input right=PICTURE.png --server" in classify
+    golden = _with(published.manifest.golden, images={"left": ("golden/1.png",), "right": ("golden/2.png",)})
+    pairs = dataclasses.replace(published, manifest=_with(published.manifest, preprocessing=inputs, golden=golden))
+    *_, classify = telling.what_next(pairs, Path("models"), [Path("a.png")])
+    assert f"convoy classify --input left=a.png --input right={published.path}/golden/2.png --server" in classify
+
+
+def test_without_pictures_of_the_users_own_a_golden_one_is_there_to_ask_about(published):
+    *_, classify = telling.what_next(published, Path("models"), [])
+    asked = Path(classify.split()[2])
+    assert asked.is_relative_to(published.path / "golden")
+    assert asked.is_file()
 
 
 def _with(manifest, **changes):

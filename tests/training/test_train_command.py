@@ -44,6 +44,7 @@ def data(fashion_mnist):
         ([], "nothing to train on: name a dataset"),
         (["fashion_mnist", "--epochs", "0"], "epochs is 0, but it must be at least 1"),
         (["fashion_mnist", "--preset", "best"], "there is no preset 'best' for fashion_mnist; choose from quick"),
+        (["--data", "/nowhere", "--preset", "long"], "there is no preset 'long' for pictures in files; choose from qu"),
         (["--data", "/nowhere"], "/nowhere can't be read as pictures with labels: there is no such folder"),
         (["--resume", "/nowhere"], "/nowhere holds no run that could go on"),
         (
@@ -113,7 +114,8 @@ def test_real_data_becomes_a_version_with_the_accuracy_that_is_printed(tmp_path,
     assert published.startswith(f"published {tmp_path}/clothes/1: test accuracy {accuracy:.4f}, ")
     assert report == f"report: {tmp_path}/clothes/1/report/index.html"
     assert serve == f"next: convoy serve --repository {tmp_path}"
-    assert classify.strip() == "convoy classify PICTURE.png --server localhost:8500 --model clothes"
+    picture = bundle.path / bundle.manifest.golden.images["image"][0]
+    assert classify.strip() == f"convoy classify {picture} --server localhost:8500 --model clothes"
     assert "- fashion_mnist: 70,000 pictures of 10 classes: " in finished.stdout
     assert "- recipe: sequential, 2 epochs of 31 steps of 128 pictures" in finished.stdout
     assert accuracy > 0.6

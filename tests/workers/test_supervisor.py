@@ -123,6 +123,24 @@ class Broken(CollectorRegistry):
         raise RuntimeError("a defect")
 
 
+def test_all_must_be_ready_once_and_then_one_is_enough(idle):
+    """While one is started again it has no connections, and a balancer must not take the others' away."""
+    parent, doors = idle, Doors()
+    for worker in parent._workers:
+        worker.door = doors.address(str(worker.number))
+    with answering(doors.address("0"), CollectorRegistry()):
+        assert parent._problem() == "worker 1: starting"
+        with answering(doors.address("1"), CollectorRegistry()):
+            assert parent._problem() is None
+        assert parent._problem() is None
+    assert parent._problem() == "worker 0: starting; worker 1: starting"
+    with answering(doors.address("1"), CollectorRegistry()):
+        assert parent._problem() is None
+    parent._stop()
+    assert parent._problem() == "draining"
+    doors.close()
+
+
 def test_one_that_comes_back_waits_for_what_its_siblings_serve(idle):
     parent, doors, metrics = idle, Doors(), Metrics()
     metrics.state("tiny", 1, "READY")

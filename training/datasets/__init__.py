@@ -6,10 +6,22 @@ from pathlib import Path
 
 from training.datasets import fashion_mnist, files, named
 from training.datasets.dataset import Dataset, Split
-from training.datasets.files import FileOptions
+from training.datasets.files import FileOptions, name_of_files
 from training.errors import ConfigInvalid
 
-__all__ = ["COARSE", "DATASETS", "FILES", "Dataset", "FileOptions", "Split", "check", "load", "of_files", "user_cache"]
+__all__ = [
+    "COARSE",
+    "DATASETS",
+    "FILES",
+    "Dataset",
+    "FileOptions",
+    "Split",
+    "check",
+    "load",
+    "name_of_files",
+    "of_files",
+    "user_cache",
+]
 
 FILES = "files"
 # What can be trained on; after a colon the library's name of it.

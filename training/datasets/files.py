@@ -66,7 +66,7 @@ def load(source: Path, options: FileOptions, cache: Path, say: Callable[[str], N
     listing.check(good, names, source)
     train, validation, test = _splits(good, names, pixels.images)
     return Dataset(
-        name=source.stem,
+        name=name_of_files(source),
         class_names=names,
         train=train,
         validation=validation,
@@ -75,6 +75,13 @@ def load(source: Path, options: FileOptions, cache: Path, say: Callable[[str], N
         resize=options.resize,
         kernel=options.kernel,
     )
+
+
+def name_of_files(source: Path) -> str:
+    """What a dataset of files is called: as its folder, or as its table without the ending. It need not be there."""
+    source = source.resolve()
+    is_table = source.suffix.lower() in table.SUFFIXES and not source.is_dir()
+    return source.stem if is_table else source.name
 
 
 def check(source: Path) -> None:

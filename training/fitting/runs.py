@@ -54,6 +54,12 @@ class Position:
     seconds: float = 0.0
     stopped: bool = False
 
+    def going_on(self, epochs: int, steps: int) -> str:
+        """In words for people, who count from 1: what is done of so many epochs of so many steps, and what follows."""
+        done = {0: "", 1: "epoch 1 is done, "}.get(self.epoch, f"epochs 1-{self.epoch:,} are done, ")
+        inside = f", {self.step:,} of whose {steps:,} steps are done" if self.step else ""
+        return f"{done}going on with epoch {self.epoch + 1:,} of {epochs:,}{inside}"
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -91,7 +91,7 @@ def publish_foreign(
             variants=_variants(written.formats, tolerance, accuracy),
             golden=_write_golden(folder, samples),
             provenance=_provenance(original, contract),
-            metrics={} if accuracy is None else {"test_accuracy": accuracy},
+            metrics={} if accuracy is None else {"golden_accuracy": accuracy},
         )
         say("drawing the report")
         shown = Shown(proofs, samples.pixels, labelled, evaluation)

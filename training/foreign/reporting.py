@@ -81,7 +81,7 @@ def _with_answers(metrics: dict[str, Any], contract: Contract, shown: Shown, eva
     rows = most_confident_mistakes(evaluation)
     wrong = {INPUT: _pixels([shown.labelled[row] for row in rows], contract)} if len(rows) else {}
     return Record(
-        metrics | head_metrics(evaluation, contract.labels),
+        metrics | head_metrics(evaluation, contract.labels, "golden"),
         {contract.head: evaluation},
         mistakes={contract.head: Chosen(rows, wrong)},
     )

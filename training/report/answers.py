@@ -21,6 +21,7 @@ from training.visualize.embedding import NAMED, Projection, embedding
 from training.visualize.reliability import FEW, reliability_diagram
 from training.visualize.sheet import Card
 
+_LEAST_DOTS = 30  # of an embedding: among fewer, neighbours are chance, and names hide the dots
 _IN_ORDER = 24  # classes that are listed in their own order
 
 
@@ -153,7 +154,7 @@ def mistakes(subject: Subject) -> Section:
             )
             parts.append(Cards(_file("mistakes", head, subject), caption, cards))
     if subject.record.evaluations and not parts:
-        parts.append(Missing("Not one test example was answered wrongly."))
+        parts.append(Missing(f"Not one of the {subject.judged_on} was answered wrongly."))
     return Section("mistakes", "Mistakes", lead, parts)
 
 
@@ -199,6 +200,9 @@ def projection(subject: Subject) -> Section:
     flat = subject.record.embedding
     if flat is None or len(flat.shares) < 2:  # noqa: PLR2004 - a plane has two axes
         return Section("projection", "Embedding", lead)
+    if len(flat.classes) < _LEAST_DOTS:
+        few = f"{len(flat.classes)} test examples are too few to show what lies together; from {_LEAST_DOTS} on"
+        return Section("projection", "Embedding", lead, [Missing(f"{few} they are drawn here.")])
     head = next(iter(subject.labels))
     unnamed = "" if len(subject.labels[head]) <= NAMED else "; the classes are too many to be named here"
     caption = (

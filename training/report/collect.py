@@ -88,13 +88,16 @@ def _metrics(
     }
 
 
-def head_metrics(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, Any]:
-    """One head's accuracy, figures of each class and confusion, as they stand in metrics.json."""
+def head_metrics(evaluation: Evaluation, labels: Sequence[str], pictures: str = "test") -> dict[str, Any]:
+    """One head's accuracy, figures of each class and confusion, as they stand in metrics.json.
+
+    `pictures` says by which it was judged: "test" or "golden".
+    """
     support = evaluation.confusion.sum(axis=1)
     per_class = zip(labels, evaluation.precision, evaluation.recall, evaluation.f1, support, strict=True)
     return {
-        "test_accuracy": evaluation.accuracy,
-        "test_pictures": len(evaluation.labels),
+        f"{pictures}_accuracy": evaluation.accuracy,
+        f"{pictures}_pictures": len(evaluation.labels),
         "classes": [
             {"label": label, "precision": float(p), "recall": float(r), "f1": float(f1), "pictures": int(count)}
             for label, p, r, f1, count in per_class

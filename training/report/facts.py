@@ -3,27 +3,30 @@
 import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from bundle.manifest import Preprocessing
 from training.config import TrainingConfig
+from training.datasets import FILES, name_of_files
 from training.report.parts import Column, Facts, Part, Section, Subject, Table
 
+_ON_GOLDEN = "accuracy on labelled golden pictures"
 _DIGEST = 19  # letters of a digest that tell it from others: "sha256:" and 12 digits
 
 
 def headline(subject: Subject) -> dict[str, str]:
     """The figures at the top of the page, by what they are called; those that are not known are left out."""
     metrics, manifest = subject.record.metrics, subject.manifest
-    is_tested = subject.judged_on == "test examples"
     shares = {
-        "test_accuracy": "test accuracy" if is_tested else f"accuracy on {subject.judged_on}",
+        "test_accuracy": "test accuracy" if subject.is_ours else _ON_GOLDEN,  # another's was called so at first
+        "golden_accuracy": _ON_GOLDEN,
         "accuracy": "accuracy",
     }
     shares |= {f"{head.name}_test_accuracy": f"{head.name} accuracy" for head in manifest.heads[1:]}
     figures = {words: f"{manifest.metrics[name]:.2%}" for name, words in shares.items() if name in manifest.metrics}
-    if "test_pictures" in metrics:
-        figures[subject.judged_on] = f"{metrics['test_pictures']:,}"
+    if (count := metrics.get("golden_pictures", metrics.get("test_pictures"))) is not None:
+        figures[subject.judged_on] = f"{count:,}"
     figures["labels"] = " + ".join(f"{len(labels):,}" for labels in subject.labels.values())
     if subject.model is not None:
         figures["parameters"] = _short(subject.model.count_params())
@@ -42,7 +45,8 @@ def summary(subject: Subject) -> Section:
         known = {name.replace("_", " "): _digest(str(value)) for name, value in config.items() if value is not None}
         parts.append(Facts("What it was published from.", known | {"decided": "; ".join(decisions)}))
     elif config:
-        said = {name.replace("_", " "): _value(value) for name, value in config.items() if not _usual(name, value)}
+        told = config | _dataset(config)
+        said = {name.replace("_", " "): _value(value) for name, value in told.items() if not _usual(name, value)}
         is_ours = "architecture" in config
         caption = "How it was trained; all other settings are the usual ones." if is_ours else "What it was made from."
         parts.append(Facts(caption, said))
@@ -50,6 +54,12 @@ def summary(subject: Subject) -> Section:
         parts.append(Table("What the run warned of, left out or chose.", [("note", "text")], [(one,) for one in notes]))
     parts.append(Facts("Where it comes from.", _origin(subject)))
     return Section("summary", "Summary", "What it takes and gives, how it was made, and by what.", parts)
+
+
+def _dataset(config: Mapping[str, Any]) -> dict[str, str]:
+    """The name of a dataset of the user's own; the configuration has one word for all of them."""
+    is_own = config.get("dataset") == FILES and config.get("data")
+    return {"dataset": name_of_files(Path(config["data"]))} if is_own else {}
 
 
 def _usual(name: str, value: object) -> bool:

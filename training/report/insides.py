@@ -92,7 +92,8 @@ def reasons(subject: Subject) -> Section:
         cards = explanation_cards(subject.model, _examples(subject), head.output, labels, words=words)
         cards = _judged(cards, subject, head.name)
         of_head = f"Head {head.name}: " if len(subject.manifest.heads) > 1 else ""
-        parts.append(Cards(f"explanations.{head.name}" if place else "explanations", of_head + caption, cards))
+        file = f"explanations.{head.name}" if place else "explanations"
+        parts.append(Cards(file, of_head + caption, cards, has_scale=True))
     return Section("reasons", "Why this answer", lead, parts)
 
 

@@ -106,7 +106,7 @@ def _write_beside(folder: Path, part: Part) -> None:
         case Chart():
             (folder / f"{part.file}.png").write_bytes(style.png(part.figure))
         case Cards():
-            (folder / f"{part.file}.png").write_bytes(style.png(sheet(part.cards)))
+            (folder / f"{part.file}.png").write_bytes(style.png(sheet(part.cards, has_scale=part.has_scale)))
         case Graph():
             (folder / f"{part.file}.svg").write_text(part.drawing.svg, encoding="utf-8")
         case _:

@@ -32,7 +32,12 @@ def render(name: str, subtitle: str, headline: Mapping[str, str], sections: Sequ
     environment.filters["inline"] = _inline
     styles = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
-        name=name, subtitle=subtitle, headline=headline, sections=sections, styles=styles
+        name=name,
+        subtitle=subtitle,
+        headline=headline,
+        sections=sections,
+        styles=styles,
+        scale=tiles.scale(),
     )
 
 

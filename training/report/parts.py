@@ -40,9 +40,14 @@ class Subject:
     golden_answers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it was trained here, rather than elsewhere and then published."""
+        return "decisions" not in self.record.metrics
+
+    @property
     def judged_on(self) -> str:
         """What the accuracy was measured on: whoever publishes another's model gives pictures, not a test split."""
-        return "labelled golden pictures" if "decisions" in self.record.metrics else "test examples"
+        return "test examples" if self.is_ours else "labelled golden pictures"
 
     def golden_pixels(self, most: int | None = None) -> Pictures:
         """The first of the golden pictures, or all, as the model gets them: uint8 [n, h, w, c] by input."""
@@ -74,12 +79,13 @@ class Graph:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cards:
-    """Pictures side by side, at least one."""
+    """Pictures side by side, at least one; with the scale of heat where they show any."""
 
     kind: ClassVar[str] = "cards"
     file: str
     caption: str
     cards: Sequence[Card]
+    has_scale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,11 @@ def heat(values: NDArray[np.floating], brightest: float | None = None) -> Pixels
     return _coloured("inferno", np.clip(values / max(top, _TINIEST), 0, 1))
 
 
+def scale(width: int = 96, height: int = 8) -> Pixels:
+    """The colours of heat from low, at the left, to high."""
+    return heat(np.tile(np.linspace(0, 1, width), (height, 1)))
+
+
 def signed(values: NDArray[np.floating]) -> Pixels:
     """Float [h, w] as RGB: white is 0, purple below and orange above it, both scaled by the largest magnitude."""
     return _coloured("PuOr_r", 0.5 + 0.5 * values / max(np.abs(values).max(), _TINIEST))

@@ -1,19 +1,16 @@
 """Which plans are worth measuring for a bundle on this machine, within what the flags and the model's file pin.
 
-Pure but for reading `<model>/convoy.toml`. The invariant: nothing here is less exact than the variant that would be
-served without a plan, unless precision "auto" was asked for or the variant is pinned by name. Called by `planner`.
+Pure. The invariant: nothing here is less exact than the variant that would be served without a plan, unless precision
+"auto" was asked for or the variant is pinned by name. Called by `planner`, and by `modelfile` to check a [plan].
 """
 
-import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from bundle.manifest import Variant
 from service.config import LATENCY_TARGET, LEAST_TARGET, Settings
-from service.errors import ModelUnusable
-from service.models.modelfile import NAME
+from service.errors import SettingsError
 from service.models.planning.plan import Plan
 from service.runtimes.cores import usable_cores
 from service.runtimes.opening import Computed, Engine, choose_variant
@@ -47,8 +44,8 @@ class Pins:
     latency_target: float = LATENCY_TARGET
 
     @classmethod
-    def of(cls, settings: Settings, model: Path) -> Self:
-        """What the [plan] of the model's file pins and, before it, the flags. Raises ModelUnusable for a bad file.
+    def of(cls, settings: Settings, table: Mapping[str, Any]) -> Self:
+        """What the checked [plan] of the model's file pins and, before it, the flags.
 
         The latency target of all models is the one flag that a model's file goes before.
         """
@@ -59,7 +56,20 @@ class Pins:
             "max_batch_size": settings.max_batch_size,
         }
         given = {name: value for name, value in flags.items() if value}
-        return cls(**({"latency_target": settings.latency_target} | _read(model / NAME) | given))
+        return cls(**{"latency_target": settings.latency_target, **table, **given})
+
+
+def check(table: Mapping[str, object]) -> None:
+    """Raises SettingsError unless it can be the [plan] of a model's file."""
+    usual = asdict(Pins())
+    for name, value in table.items():
+        if name not in usual:
+            raise SettingsError(f"[plan] sets {name!r}; it may set {', '.join(usual)}")
+        fits, kind = _KINDS[type(usual[name])]
+        if not fits(value):
+            raise SettingsError(f"[plan] {name} is {value!r}, it must be {kind}")
+        if name == "engine" and value not in _ENGINES:
+            raise SettingsError(f"[plan] engine is {value!r}; it is one of {', '.join(_ENGINES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,32 +156,3 @@ def _instance_counts(pins: Pins, cores: int, threads: int, *, on_cpu: bool) -> t
         return (pins.instances,)
     most = min(max(1, cores // threads), _MOST_INSTANCES) if on_cpu else 2
     return tuple(sorted({1 << power for power in range(most.bit_length())} | {most}, reverse=True))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The [plan] table of a model's file, checked; other tables are other parts' business."""
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ModelUnusable(f"{path} can't be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ModelUnusable(f"{path} is not TOML: {error}") from error
-    table = document.get("plan", {})
-    if not isinstance(table, dict):
-        raise ModelUnusable(f"{path}: plan must be a table, [plan]")
-    return dict(_checked(path, table))
-
-
-def _checked(path: Path, table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    usual = asdict(Pins())
-    for name, value in table.items():
-        if name not in usual:
-            raise ModelUnusable(f"{path}: [plan] sets {name!r}; it may set {', '.join(usual)}")
-        fits, kind = _KINDS[type(usual[name])]
-        if not fits(value):
-            raise ModelUnusable(f"{path}: [plan] {name} is {value!r}, it must be {kind}")
-        if name == "engine" and value not in _ENGINES:
-            raise ModelUnusable(f"{path}: [plan] engine is {value!r}; it is one of {', '.join(_ENGINES)}")
-        yield name, value

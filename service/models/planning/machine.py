@@ -6,6 +6,7 @@ known, as on other systems or in so short a time, counts as undisturbed. Only ch
 this server answers while it measures disturb as much, and count. Asked by `planner`, whose profiler is a child.
 """
 
+import asyncio
 import os
 import resource
 import time
@@ -13,8 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from service.runtimes.cores import usable_cores
+
 # Of the usable cores; a quarter more or less changes which plan is the best.
 BUSY: Final = 0.25
+# So little leaves room for what the measurement itself meets.
+CALM: Final = BUSY / 2
 # The counters go in steps of a hundredth of a second.
 _LEAST_SECONDS: Final = 0.2
 _STAT: Final = Path("/proc/stat")
@@ -48,6 +53,13 @@ def taken_by_others(before: Moment, after: Moment, cores: int) -> float:
     if not idle + spent or seconds < _LEAST_SECONDS:
         return 0.0
     return min(1.0, max(0.0, 1 - (idle + children) / (seconds * cores)))
+
+
+async def calm_for(seconds: float) -> bool:
+    """Whether others have next to nothing of the usable cores from now on for so long."""
+    before = now()
+    await asyncio.sleep(seconds)
+    return taken_by_others(before, now(), usable_cores()) <= CALM
 
 
 def _read(path: Path) -> tuple[float, float]:

@@ -8,7 +8,7 @@ workers measures nothing. Called by `service.models.loader` and by `convoy plan`
 import asyncio
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -55,9 +55,12 @@ class Planner:
         self.on_cpu = True
         """Whether versions run on the CPU: the device in use shows when the first one is open."""
 
-    def task(self, bundle: Bundle) -> Task:
-        """What is known about a version. Reads files. Raises ModelUnusable for a bad convoy.toml or no fit variant."""
-        pins = Pins.of(self._settings, bundle.path.parent)
+    def task(self, bundle: Bundle, pinned: Mapping[str, object]) -> Task:
+        """What is known about a version, for which its model's file has `pinned` that. Reads files.
+
+        Raises ModelUnusable where no variant fits.
+        """
+        pins = Pins.of(self._settings, pinned)
         usual = default_plan(bundle.manifest.variants, pins)
         if not self._settings.profile_seconds:
             return Task(bundle, pins, usual, Choice(usual, UNMEASURED), measurable=False, key={})

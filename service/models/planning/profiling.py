@@ -31,6 +31,10 @@ _MOST_RUNS: Final = 200
 # tried. One alone may be another process's doing.
 _PAST_BEST: Final = 0.9
 _IN_A_ROW: Final = 2
+# Why larger batches of a setup were not tried.
+CUT: Final = "its share of the time was over"
+SLOW: Final = "the latency target was passed"
+PAST: Final = "its best was passed"
 
 Run = Callable[[Arrays], object]
 
@@ -38,7 +42,7 @@ Run = Callable[[Arrays], object]
 def profile(
     bundle: Bundle, setups: Sequence[Setup], device: Device, *, target: float, seconds: float
 ) -> Iterator[Measured]:
-    """One row for each plan that was measured, as it is measured, and for each setup that was refused.
+    """One row for each plan that was measured, as it is measured, and for each plan and setup that was not, with why.
 
     `target` is the p99 in seconds beyond which larger batches are not tried. Takes `seconds`, and what one setup needs
     to open and to prove itself.
@@ -84,16 +88,21 @@ def _open(bundle: Bundle, setup: Setup, device: Device, opened: ExitStack) -> li
 def _measure(
     runtimes: Sequence[Runtime], setup: Setup, inputs: Arrays, target: float, until: float
 ) -> Iterator[Measured]:
-    """Every number of instances once, then each again: as far apart as the setup's time allows."""
+    """Every number of instances once, then each again: as far apart as the setup's time allows.
+
+    The batch sizes that were not tried are told too.
+    """
     runs = {count: [runtime.run for runtime in runtimes[:count]] for count in setup.instances}
     seconds = max(0.0, until - time.monotonic()) / 2 / len(runs)
-    rows = {}
+    rows, untried = {}, list[Measured]()
     for count in setup.instances:
         plans = [setup.plan(count, size) for size in setup.batch_sizes]
         rows[count] = _climb(plans, runs[count], inputs, target=target, seconds=seconds)
+        untried += _untried(plans, rows[count], target)
     for number, count in enumerate(setup.instances):
         seconds = max(0.0, until - time.monotonic()) / (len(runs) - number)
         yield from _again(rows[count], runs[count], inputs, seconds)
+    yield from untried  # after the others, as a setup of which anything was told counts as measured
 
 
 def _climb(
@@ -112,6 +121,14 @@ def _climb(
             return [replace(each, cut=True) for each in rows]
         best = max(best, row.images_per_second)
     return rows
+
+
+def _untried(plans: Sequence[Plan], rows: Sequence[Measured], target: float) -> Iterator[Measured]:
+    """The plans that `_climb` did not come to, and why."""
+    last = rows[-1]
+    why = CUT if last.cut else SLOW if last.p99 > target else PAST
+    for plan in plans[len(rows) :]:
+        yield Measured(plan, refused=f"{why}, at batches of {last.plan.max_batch_size}")
 
 
 def _again(rows: Sequence[Measured], runs: Sequence[Run], inputs: Arrays, seconds: float) -> Iterator[Measured]:

@@ -1,13 +1,16 @@
 """The page of a version that was trained elsewhere: what there is to show is shown, and nothing else is on it."""
 
+import dataclasses
 import json
 
+import msgspec
 import pages
 import pytest
 from proving import in_its_process
 
 from bundle import store
-from training.report.make import make_report
+from training.report import facts
+from training.report.make import make_report, read_subject
 
 ALWAYS = ["summary", "golden", "proof", "speed"]
 INSIDE = ["summary", "architecture", "golden", "filters", "layers", "reasons", "proof", "speed"]
@@ -57,6 +60,15 @@ def test_proof_and_speed_are_tables(foreign):
         (name, size) for name in ("onnx", "saved_model") for size in (1, 16)
     ]
     assert all(run["images_per_second"] > 0 for run in metrics["speed"]["runs"])
+
+
+@pytest.mark.parametrize("key", ["golden_accuracy", "test_accuracy"])
+def test_an_accuracy_on_golden_pictures_is_called_so_in_older_versions_too(foreign, key):
+    bundle = store.open_bundle(foreign("onnx").repository / "onnx" / "1")
+    manifest = msgspec.structs.replace(bundle.manifest, metrics={key: 0.75})
+    headline = facts.headline(read_subject(dataclasses.replace(bundle, manifest=manifest), "onnx"))
+    assert headline["accuracy on labelled golden pictures"] == "75.00%"
+    assert "test accuracy" not in headline
 
 
 @pytest.mark.parametrize("name", ["keras", "onnx"])

@@ -104,6 +104,7 @@ def test_every_format_that_there_can_be_is_published(foreign, name):
 
 def test_the_summary_says_what_was_read_decided_added_and_proved(foreign):
     model = foreign("h5")
+    picture = model.repository / "h5" / "1" / bundle_of(model).manifest.golden.images["image"][0]
     lines = model.said.splitlines()
     assert lines[:2] == ["- starting TensorFlow", f"Keras model {model.source}"]
     assert "  takes   float32 NHWC, served as uint8 8x10 RGB" in lines
@@ -114,7 +115,7 @@ def test_the_summary_says_what_was_read_decided_added_and_proved(foreign):
         f"published {model.repository}/h5/1",
         f"report: {model.repository}/h5/1/report/index.html",
         f"next: convoy serve --repository {model.repository}",
-        "      convoy classify PICTURE.png --server localhost:8500 --model h5",
+        f"      convoy classify {picture} --server localhost:8500 --model h5",
     ]
 
 

@@ -94,13 +94,15 @@ def test_pixels_go_into_a_file_as_it_was_trained(run, picture, tmp_path):
     features = keras.layers.Conv2D(4, 3, activation="relu", bias_initializer="ones")(pixels)
     bare = keras.Model(pixels, keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(features)))
     raw = keras.Input((12, 12, 1), name="pixels")
-    save_model(bare, tmp_path / "bare.keras")
-    save_model(keras.Model(raw, bare(keras.layers.Rescaling(1 / 255)(raw))), tmp_path / "whole.keras")
+    for folder in ("bare", "whole"):
+        (tmp_path / folder).mkdir()
+    save_model(bare, tmp_path / "bare" / "model.keras")
+    save_model(keras.Model(raw, bare(keras.layers.Rescaling(1 / 255)(raw))), tmp_path / "whole" / "model.keras")
     (tmp_path / "labels.txt").write_text("0\n1\n2\n")
     looks = {
-        "whole": ["whole.keras", picture],
-        "unit": ["bare.keras", picture, "--preprocess", "unit", "--labels", "labels.txt"],
-        "raw": ["bare.keras", picture, "--preprocess", "raw"],
+        "whole": ["whole/model.keras", picture],
+        "unit": ["bare/model.keras", picture, "--preprocess", "unit", "--labels", "labels.txt"],
+        "raw": ["bare/model.keras", picture, "--preprocess", "raw"],
     }
     for name, arguments in looks.items():
         code, said = run("show", "grad-cam", *arguments, "--out", f"{name}.png")

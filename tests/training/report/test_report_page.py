@@ -19,6 +19,7 @@ from training.evaluate import Evaluation
 from training.report import facts, insides
 from training.report.make import make_report, page_of, sections_of
 from training.report.record import Record
+from training.visualize import tiles
 
 HOSTILE = "<script>alert(\"1\")</script> & 'x'"
 
@@ -179,7 +180,7 @@ def test_a_model_that_makes_no_mistake_is_praised():
         },
     )
     page = pages.Page(html_of(dataclasses.replace(subject, record=perfect)))
-    assert "Not one test example" in page.texts["mistakes"]
+    assert "Not one of the test examples" in page.texts["mistakes"]
 
 
 def test_a_class_without_pictures_or_answers_has_a_dash_and_no_share():
@@ -192,6 +193,23 @@ def test_a_class_without_pictures_or_answers_has_a_dash_and_no_share():
     assert table.rows == [("a", 1.0, 2 / 3, 0.8, 3), ("b", 0.0, None, 0.0, 0), ("c", None, None, None, 0)]
     html = html_of(dataclasses.replace(subject, record=record))
     assert html.count('class="share none"') == 4
+
+
+@pytest.mark.parametrize(("dots", "charts"), [(30, 2), (29, 0)])
+def test_of_few_examples_no_embedding_is_drawn_and_the_reason_is_said(dots, charts):
+    subject = pages.subject(None, {"class": ("a", "b")})
+    flat = subject.record.embedding
+    few = dataclasses.replace(flat, points=flat.points[:dots], classes=flat.classes[:dots])
+    record = dataclasses.replace(subject.record, embedding=few)
+    (section,) = (one for one in sections_of(dataclasses.replace(subject, record=record)) if one.anchor == "projection")
+    assert [part.kind for part in section.parts] == (["chart"] * charts or ["missing"])
+    assert charts or section.parts[0].sentence.startswith("29 test examples are too few")
+
+
+def test_what_shows_heat_has_its_scale_on_the_page_and_in_the_file(page, published):
+    assert [image["alt"] for image in page.all("img")].count("black, violet, orange, pale yellow") == 1
+    foot = np.asarray(Image.open(published.path / "report" / "explanations.png").convert("RGB"))[-50:]
+    assert all((foot == colour).all(axis=2).any() for colour in (tiles.scale()[0, 0], tiles.scale()[0, -1]))
 
 
 def test_many_classes_are_listed_with_the_worst_first_in_a_box_that_scrolls():

@@ -122,6 +122,17 @@ def test_charts_take_any_name_and_point_nowhere():
         assert not re.search(r"url\((?!#)", drawing)
 
 
+def test_a_sheet_has_its_heading_above_and_the_scale_below_the_cards():
+    cards = [Card("boot 99.9%", (("Grad-CAM", tiles.heat(np.eye(40))),))]
+    bare, whole = sheet(cards), sheet(cards, "clothes version 3", has_scale=True)
+    words = {text.get_text(): text.get_position()[1] for text in whole.texts}
+    assert words.keys() == {"boot 99.9%", "Grad-CAM", "clothes version 3", "low", "high"}
+    assert words["clothes version 3"] > words["boot 99.9%"] > words["Grad-CAM"] > words["low"] == words["high"] > 0
+    assert whole.get_figheight() > bare.get_figheight()
+    assert whole.get_figwidth() == bare.get_figwidth()
+    assert {text.get_text() for text in bare.texts} == {"boot 99.9%", "Grad-CAM"}
+
+
 def test_a_drawing_follows_the_pages_colours():
     drawing = style.svg(learning_curve("Loss", [1.0, 2.0], [2.0, 1.0], 0))
     assert "var(--ink)" in drawing
