@@ -21,7 +21,6 @@ _OUTSIDE = re.compile(
 )
 _SAVING = re.compile(r"Save(V2|Slices)?|MergeV2Checkpoints")
 _RESTORING = re.compile(r"Restore(V2|Slice)?")
-_INITIAL = "__saved_model_init_op"
 
 
 def is_refused(operator: str) -> bool:
@@ -35,14 +34,10 @@ def refuse_code(path: Path, saved_model: Any) -> None:
         graph = meta.graph_def
         functions = {function.signature.name: function.node_def for function in graph.library.function}
         _refuse(path, [*graph.node, *(node for body in functions.values() for node in body)], _OUTSIDE)
-        concrete = meta.object_graph_def.concrete_functions
-        started = [node for name in concrete for node in functions.get(name, ())]
-        if not concrete:  # of TensorFlow 1, where a load restores by the graph itself
-            started = list(_needed(graph.node, _asked(meta)))
-        run = list(_called(started, functions))
-        _refuse(path, run, _SAVING)
-        if concrete:
-            _refuse(path, run, _RESTORING)
+        concrete = list(_called((node for name in _callable(meta) for node in functions.get(name, ())), functions))
+        of_graph = _called(_needed(graph.node, _asked(meta)), functions)
+        _refuse(path, [*concrete, *of_graph], _SAVING)
+        _refuse(path, concrete, _RESTORING)  # the graph itself restores the variables where TensorFlow 1 wrote it
 
 
 def _refuse(path: Path, nodes: Iterable[Any], kind: re.Pattern[str]) -> None:
@@ -54,12 +49,20 @@ def _refuse(path: Path, nodes: Iterable[Any], kind: re.Pattern[str]) -> None:
             )
 
 
+def _callable(meta: Any) -> Iterator[str]:
+    """The functions that a load makes, of which it runs some."""
+    yield from meta.object_graph_def.concrete_functions
+    for node in meta.object_graph_def.nodes:
+        yield from node.function.concrete_functions
+        yield node.bare_concrete_function.concrete_function_name
+
+
 def _asked(meta: Any) -> Iterator[str]:
     """The names in the graph that a load, or a call of a signature, runs."""
     yield meta.saver_def.restore_op_name
     for signature in meta.signature_def.values():
         yield from (tensor.name for tensor in signature.outputs.values())
-    for key in ("saved_model_main_op", "legacy_init_op", _INITIAL):
+    for key in ("saved_model_main_op", "legacy_init_op"):
         yield from meta.collection_def[key].node_list.value if key in meta.collection_def else ()
 
 
