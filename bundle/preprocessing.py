@@ -53,6 +53,9 @@ _UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 _FIRST_SIDEWAYS = 5
+# A JPEG as large as may be may have as many scans as progressive ones ordinarily have, about ten; a smaller one more.
+_SCANS_OF_THE_LARGEST = 13
+PEAK_BYTES_A_PIXEL = 16  # of memory while a picture is decoded, at most: that of a WebP
 # A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves at least this many times the pixels a side that are needed.
 _DRAFT_MARGIN = 2
 # 16-bit grey to 8 bits: 257 grey levels to one, so that 65535 becomes 255 and nothing is clipped.
@@ -65,8 +68,8 @@ class Limits:
 
     A file of a few hundred bytes can declare gigabytes of pixels. Measured, decoding takes 4 bytes of memory a pixel of
     an opaque picture (a large JPEG less, it is decoded smaller), up to 9 with transparency and 16 of a WebP; so the
-    default of 50 million pixels, which lets a 48-megapixel camera's JPEG through, means at most 800 MB for one picture.
-    Where many are decoded at once in little memory, lower `max_pixels`.
+    default of 50 million pixels, which lets a 48-megapixel camera's JPEG through, means at most 800 MB for one picture
+    (`PEAK_BYTES_A_PIXEL`). What the server decodes at once is bounded too, but not below one picture of `max_pixels`.
     """
 
     max_bytes: int = 20 * 1024 * 1024
@@ -113,6 +116,11 @@ def _admit(data: bytes | memoryview, limits: Limits) -> Header:
         raise ImageTooLarge(f"{sides}, over the limit of {limits.max_side:,} a side; scale it down")
     if header.width * header.height > limits.max_pixels:
         raise ImageTooLarge(f"{sides}, over the limit of {limits.max_pixels:,} in all; scale it down")
+    if header.width * header.height * header.scans > limits.max_pixels * _SCANS_OF_THE_LARGEST:
+        raise ImageTooLarge(
+            f"{sides} in {header.scans} scans, over the limit of {limits.max_pixels * _SCANS_OF_THE_LARGEST:,} pixels "
+            "in all scans; save it as a baseline JPEG or scale it down"
+        )
     return header
 
 

@@ -59,7 +59,10 @@ class Settings:
         "exact", doc="exact keeps the first variant's arithmetic; auto also tries int8 variants and bf16."
     )
     threads: int = _knob(
-        0, doc="CPU threads of one inference; 0: as planned, else all cores or a worker's share.", least=0
+        0,
+        doc="CPU threads of one inference, and times --instances of decoding; 0: as planned, else all cores or a "
+        "worker's share.",
+        least=0,
     )
     instances: int = _knob(0, doc="Copies of each model that run side by side; 0: as planned, else 1.", least=0)
     max_batch_size: int = _knob(0, doc="Pictures in one run of a model, at most; 0: as planned, else 32.", least=0)
@@ -72,6 +75,9 @@ class Settings:
         least=0.01,
     )
     max_pending: int = _knob(4096, doc="Pictures accepted and not yet answered, for each model.", least=1)
+    max_pending_mb: int = _knob(
+        0, doc="MiB of requests accepted and not yet answered, of all models; 0: an eighth of the memory.", least=0
+    )
     max_images_per_call: int = _knob(1024, doc="Pictures in one call.", least=1)
     max_message_mb: int = _knob(64, doc="Size of one request in MiB.", least=1, most=2047)
     max_image_mb: int = _knob(20, doc="Size of one encoded picture in MiB.", least=1)

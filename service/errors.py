@@ -9,6 +9,7 @@ ServiceError
   LabelRefused            a label can't point where it was told to, or can't be moved at run time
   NotAllowed              the server was not started so that it may be done
   QueueFull               the model's bounded queue can't take the pictures of this call
+  MemoryFull              the bytes that wait for their answers leave no room for those of this call
   CannotMeetDeadline      the queue is so long that the answer would come after the caller's deadline
   DeadlinePassed          the caller's deadline went by before the last of its pictures was begun
   ModelUnusable           a version can't be opened or does not reproduce its golden samples
@@ -63,6 +64,18 @@ class QueueFull(ServiceError):
             "try again shortly, send fewer pictures a call, or raise --max-pending"
         )
         self.model = model
+        self.retry_after = retry_after
+
+
+class MemoryFull(ServiceError):
+    """The server can't hold this call's bytes beside those that are pending; `retry_after` seconds are an estimate."""
+
+    def __init__(self, pending: int, asked: int, limit: int, retry_after: float) -> None:
+        mebibytes = [f"{size / (1 << 20):.1f}" for size in (pending, asked, limit)]
+        super().__init__(
+            "the server has {} MiB pending and this call brings {}, over the limit of {}; "
+            "try again shortly, send smaller pictures, or raise --max-pending-mb".format(*mebibytes)
+        )
         self.retry_after = retry_after
 
 

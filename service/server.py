@@ -19,9 +19,11 @@ from service.api.classifier import ClassifierServicer
 from service.api.grpcio_transport import GrpcioTransport
 from service.api.health import Health
 from service.api.status import Guard
-from service.config import Settings, Shared
+from service.config import MEBIBYTE, Settings, Shared
 from service.errors import SettingsError
 from service.inference.dataplane import DataPlane
+from service.inference.pending import PendingBytes
+from service.inference.room import Room
 from service.models import repository
 from service.models.labels import Labels
 from service.models.loader import Loader, limits
@@ -64,14 +66,19 @@ class Server:
         self._unsure = shared.unsure if shared else False
         self.health = Health(strict=self._awaits is None)
         self._data_plane = DataPlane(
-            self.models, limits=limits(settings), max_images_per_call=settings.max_images_per_call
+            self.models,
+            limits=limits(settings),
+            max_images_per_call=settings.max_images_per_call,
+            threads=settings.threads * max(1, settings.instances),
+            room=Room(processes=settings.workers),
+            pending=PendingBytes(settings.max_pending_mb * MEBIBYTE, processes=settings.workers),
         )
         self._guard = Guard(self.metrics)
         self._is_shared = shared is not None
         self._grpc = self._transport() if self._awaits is None else None
         self.port = self._grpc.port if self._grpc else settings.port
         http = (shared.http, 0) if shared else (settings.host, settings.metrics_port)
-        self._http = HttpServer(*http, self.metrics.registry, live=self._stuck, ready=self.health.problem)
+        self._http = HttpServer(*http, self.metrics.registry, live=self._dead, ready=self.health.problem)
         self.metrics_port = self._http.port
         self._seen: frozenset[str] | None = None  # the models that the repository holds
         self._scanned = False
@@ -195,6 +202,9 @@ class Server:
         if all(self.models.complete(name) for name in self._awaits & self._seen):
             self._joining = asyncio.get_running_loop().create_task(self._join())
 
-    def _stuck(self) -> str | None:
+    def _dead(self) -> str | None:
+        """Why the process should be replaced, or None."""
         silent = time.monotonic() - self._beat
-        return f"the event loop has not moved for {silent:.0f} s" if silent > STUCK_SECONDS else None
+        if silent > STUCK_SECONDS:
+            return f"the event loop has not moved for {silent:.0f} s"
+        return self.health.lost()

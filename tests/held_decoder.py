@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from bundles import encode
 
+from bundle.preprocessing import Limits
 from service.inference import decoders
-from service.inference.decoding import Part
+from service.inference.decoding import Part, work_of
 
 
 class HeldDecoder:
@@ -21,11 +22,11 @@ class HeldDecoder:
         self._open = threading.Event()
         monkeypatch.setattr(decoders, "decode_part", self)
 
-    def __call__(self, inputs: Any, specs: Any, numbers: range, limits: Any) -> Part:
+    def __call__(self, pictures: Any, numbers: range, *others: Any) -> Part:
         with self._count:
             self.pictures += len(numbers)
         self._open.wait()
-        return self._behind(inputs, specs, numbers, limits)
+        return self._behind(pictures, numbers, *others)
 
     def open(self) -> None:
         """Lets everything through from now on."""
@@ -33,7 +34,7 @@ class HeldDecoder:
 
 
 def photo(number: int) -> bytes:
-    """A PNG that a thread takes alone, because it has more bytes than `WORTH_BYTES`; others differ."""
-    encoded = encode(np.random.default_rng(number).integers(0, 256, (80, 80, 3), dtype=np.uint8))
-    assert len(encoded) > decoders.WORTH_BYTES
+    """A PNG that a thread takes alone, because it is work that is worth one; others differ."""
+    encoded = encode(np.random.default_rng(number).integers(0, 256, (96, 96, 3), dtype=np.uint8))
+    assert work_of(encoded, Limits()) > decoders.WORTH
     return encoded

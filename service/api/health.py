@@ -2,8 +2,8 @@
 
 Overall turns SERVING when every model found at the start is READY, so a rollout with a broken model stops there; after
 that it stays SERVING while any model is, so that one bad publish can't take every replica out of rotation. For a worker
-that comes back any model is enough from the beginning. Liveness stays SERVING while the server drains: a drain must not
-be cut short by a restart.
+that comes back any model is enough from the beginning. Liveness is SERVING unless all that served lost its runtimes for
+good (`Registry.lost`), and stays so while the server drains: a drain must not be cut short by a restart.
 """
 
 import asyncio
@@ -84,6 +84,7 @@ class Health:
         self._started = False
         self._draining = False
         self._problem: str | None = "starting"
+        self._lost: str | None = None
 
     def update(self, models: Registry, *, scanned: bool) -> None:
         """Says what is true now; `scanned` once the first look at the repository is complete."""
@@ -93,7 +94,8 @@ class Health:
         self._problem = None if overall else self._why(models)
         self._models |= ready.keys()  # a model that is gone was served here once: NOT_SERVING, not unknown
         serving = {name: ready.get(name, False) and not self._draining for name in self._models}
-        serving |= {OVERALL: overall, LIVENESS: True}
+        self._lost = (not self._draining and models.lost()) or None
+        serving |= {OVERALL: overall, LIVENESS: self._lost is None}
         self.servicer.say({name: SERVING if serves else NOT_SERVING for name, serves in serving.items()})
 
     def drain(self, models: Registry) -> None:
@@ -108,6 +110,10 @@ class Health:
     def problem(self) -> str | None:
         """Why the server is not ready, in words, or None. From any thread."""
         return self._problem
+
+    def lost(self) -> str | None:
+        """Why only a new process may help, in words, or None. From any thread."""
+        return self._lost
 
     def _why(self, models: Registry) -> str:
         if self._draining:

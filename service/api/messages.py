@@ -63,7 +63,7 @@ def _priority(number: int) -> Priority:
 
 def _values(message: pb.Input) -> Images | Array:
     if not message.HasField("tensor"):
-        return message.images
+        return list(message.images)  # the message makes a picture's bytes anew whenever it is asked for them
     if message.images:
         raise RequestInvalid(f"input {message.name!r} has both images and a tensor; give one of them")
     return _array(message.tensor, message.name)

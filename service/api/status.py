@@ -43,6 +43,7 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.LabelRefused: Code.FAILED_PRECONDITION,
     errors.NotAllowed: Code.PERMISSION_DENIED,
     errors.QueueFull: Code.RESOURCE_EXHAUSTED,
+    errors.MemoryFull: Code.RESOURCE_EXHAUSTED,
     errors.CannotMeetDeadline: Code.RESOURCE_EXHAUSTED,
     errors.DeadlinePassed: Code.DEADLINE_EXCEEDED,
     errors.ModelUnusable: Code.FAILED_PRECONDITION,
@@ -61,7 +62,7 @@ def outcome(method: str, error: BaseException) -> tuple[grpc.StatusCode, str]:
 
 def trailers(error: BaseException) -> tuple[tuple[str, bytes], ...]:
     """The metadata that ends a call beside its status: when to try again, for those who know google.rpc.RetryInfo."""
-    if not isinstance(error, errors.QueueFull | errors.CannotMeetDeadline):
+    if not isinstance(error, errors.QueueFull | errors.MemoryFull | errors.CannotMeetDeadline):
         return ()
     code, sentence = outcome("", error)
     retry = rpc.RetryInfo()

@@ -79,6 +79,20 @@ class Batcher:
         """Whether what is the problem is being mended, and hasn't failed to be."""
         return self._instances.renewing
 
+    @property
+    def lost(self) -> bool:
+        """Whether what is the problem could not be mended so often that only a new process may help."""
+        return self._instances.lost
+
+    @property
+    def device(self) -> str:
+        """The device of its runtimes, never "auto"."""
+        return self._instances.device
+
+    def prove_idle(self) -> None:
+        """Has the runtimes that are idle prove themselves, since others on their device broke."""
+        self._instances.prove_idle()
+
     async def run(
         self,
         rows: Arrays,

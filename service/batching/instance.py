@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 # Batches in a row of which nothing could be run, after which the runtime has to prove itself.
 SUSPICIOUS: Final = 3
+_SUSPECTED: Final = f"failed {SUSPICIOUS} batches in a row and then its proof"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ class Instance:
         """Runs the batch in the instance's thread. Not called again before its report, and its proof."""
         self._inbox.put(batch)
 
+    def prove(self) -> None:
+        """Has the runtime prove itself in the instance's thread, and `proved` called. Not called while it runs."""
+        self._inbox.put(())
+
     def end(self) -> None:
         """Ends the thread after the batch in hand; it closes the runtime."""
         self._inbox.put(None)
@@ -104,11 +109,14 @@ class Instance:
         while (batch := self._inbox.get()) is not None:
             if self._abandoned:
                 continue
+            if not batch:
+                tell(self._loop, self._proved, self, self._problem("failed its proof"))
+                continue
             pieces = self._pieces(batch)
             proving = self._prove is not None and self._failures >= SUSPICIOUS
             tell(self._loop, self._report, self, pieces, proving)
             if proving:
-                tell(self._loop, self._proved, self, self._problem())
+                tell(self._loop, self._proved, self, self._problem(_SUSPECTED))
         try:
             self.runtime.close()
         except Exception:
@@ -165,15 +173,15 @@ class Instance:
             error = failure if known else RuntimeFailed(f"{self.runtime.info} failed: {failure}")
         return Piece(batch, outputs, error, time.monotonic() - began, again)
 
-    def _problem(self) -> str:
-        """Why the runtime is broken, by its proof; "" where it passes."""
+    def _problem(self, what: str) -> str:
+        """Why the runtime is broken, by its proof, in words that go on from `what`; "" where it passes."""
         self._failures = 0
         if self._prove is None or self._abandoned:
             return ""
         try:
             self._prove(self.runtime)
         except Exception as error:
-            return f"{self.runtime.info} failed {SUSPICIOUS} batches in a row and then its proof: {error}"
+            return f"{self.runtime.info} {what}: {error}"
         return ""
 
     def _fill(self, batch: Sequence[Slice]) -> Arrays:

@@ -2,17 +2,15 @@
 
 A watchdog gives up an instance whose batch is not back within `timeout` seconds; its thread can't be killed, so it is
 left behind, and closes its runtime if it ever returns. Lost as well is a runtime that threw batch after batch and then
-failed its proof, which has a longer time of its own. In its place a new runtime is opened and proved in a thread of its
-own, again and again at growing intervals where that fails; the other instances go on. Belongs to the event loop; owned
-by the batcher.
+failed its proof, which has a longer time of its own. In its place a new runtime is opened and proved, at ever longer
+intervals where that fails; the other instances go on. Belongs to the event loop; owned by the batcher.
 """
 
 import asyncio
 import logging
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,8 +18,8 @@ from typing import Final
 from bundle.manifest import Signature
 from service.batching.entries import Slice
 from service.batching.estimate import Estimate
-from service.batching.instance import Instance, Piece, Prove, tell
-from service.errors import RuntimeFailed
+from service.batching.instance import Instance, Piece, Prove
+from service.errors import RuntimeFailed, ServiceError
 from service.runtimes.base import Runtime
 from service.telemetry.metrics import VersionMetrics
 
@@ -31,15 +29,20 @@ FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 60.0
 # A proof is many runs, the longest of them a full batch; one that takes so many times a batch's time hangs.
 PROOF_TIMEOUTS: Final = 10
+# Openings in a row that failed, after which another one is not what helps.
+LOST_AFTER: Final = 3
 
 Finished = Callable[[float, Sequence[Piece]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """How a lost instance's runtime comes to be again: `open` opens and proves one; `prove` raises where it is bad."""
+    """How a lost instance's runtime comes to be again: `open` opens and proves one; `prove` raises where it is bad.
 
-    open: Callable[[], Runtime]
+    `open` gives up by itself what hangs, and closes what comes after that or after it was cancelled.
+    """
+
+    open: Callable[[], Awaitable[Runtime]]
     prove: Prove
 
 
@@ -82,11 +85,13 @@ class Instances:
         self.problem = ""
         self.renewing = False
         """Whether the first new runtime after a loss is on its way; where it could not be opened, this is False."""
+        self.device = runtimes[0].info.device
         self._wanted = len(runtimes)
         self._busy: dict[Instance, tuple[float, Sequence[Slice]]] = {}
         self._proving: dict[Instance, asyncio.TimerHandle] = {}
         self._watchdog: asyncio.TimerHandle | None = None
-        self._opening = False
+        self._opening: asyncio.Task[None] | None = None
+        self._failed_openings = 0
         self._retry: asyncio.TimerHandle | None = None
         self._retry_seconds = FIRST_RETRY_SECONDS
         self._stopped = False
@@ -103,6 +108,11 @@ class Instances:
         """Whether there are any, and each runs a batch."""
         return 0 < len(self._busy) == len(self)
 
+    @property
+    def lost(self) -> bool:
+        """Whether none works, and new runtimes could not be opened so often that only a new process may help."""
+        return bool(self.problem) and not self.renewing and self._failed_openings >= LOST_AFTER
+
     def start(self, batch: Sequence[Slice]) -> None:
         """Runs the batch on an idle instance."""
         instance = self.idle.pop()
@@ -110,6 +120,13 @@ class Instances:
         if self._watchdog is None:
             self._watchdog = self._loop.call_later(self._timeout, self._watch)
         instance.start(batch)
+
+    def prove_idle(self) -> None:
+        """Has the idle ones prove themselves, since what broke others may have broken them; no batch comes before."""
+        while self.idle and self._renewal is not None:
+            instance = self.idle.pop()
+            self._await_proof(instance)
+            instance.prove()
 
     def seconds_busy(self, estimate: Estimate, now: float) -> float:
         """In how many seconds, at the estimate, one will be idle; 0 where one is."""
@@ -123,6 +140,9 @@ class Instances:
         self._stopped = True
         if self._retry is not None:
             self._retry.cancel()
+        opening = self._opening
+        if opening is not None:
+            opening.cancel()
         instances = list(self)
         for instance in instances:
             instance.end()
@@ -132,6 +152,8 @@ class Instances:
             self._lose(instance, f"{instance.runtime.info} did not finish its {what} before the model was unloaded")
         if self._watchdog is not None:
             self._watchdog.cancel()
+        if opening is not None:
+            await asyncio.wait([opening])
         self.idle.clear()
         # Without the circle between them the batcher goes with its last user, and the instances with it.
         self._finished = self._freed = self._changed = _nothing
@@ -146,14 +168,17 @@ class Instances:
         if running is None:  # it was given up, and its callers have been answered
             return
         if proving:  # as long as it may be broken nothing more is to be given to it
-            seconds = PROOF_TIMEOUTS * self._timeout
-            reason = f"{instance.runtime.info} did not finish its proof in {seconds:g} s"
-            self._proving[instance] = self._loop.call_later(seconds, self._lose, instance, reason)
+            self._await_proof(instance)
         else:
             self.idle.append(instance)
         if any(piece.again or piece.error is not None for piece in pieces):
             self._metrics.batches_failed.inc()
         self._finished(running[0], pieces)
+
+    def _await_proof(self, instance: Instance) -> None:
+        seconds = PROOF_TIMEOUTS * self._timeout
+        reason = f"{instance.runtime.info} did not finish its proof in {seconds:g} s"
+        self._proving[instance] = self._loop.call_later(seconds, self._lose, instance, reason)
 
     def _proved(self, instance: Instance, problem: str) -> None:
         if problem:
@@ -201,36 +226,28 @@ class Instances:
         """Opens what is missing, one at a time."""
         self._retry = None
         if self._renewal is not None and len(self) < self._wanted and not (self._stopped or self._opening):
-            self._opening = True
-            threading.Thread(target=self._open, args=(self._renewal,), name="convoy-renewal", daemon=True).start()
+            self._opening = self._loop.create_task(self._open(self._renewal))
 
-    def _open(self, renewal: Renewal) -> None:
-        """In a thread of its own, because an opening may hang like a run."""
+    async def _open(self, renewal: Renewal) -> None:
         try:
-            runtime = renewal.open()
+            runtime = await renewal.open()
         except Exception as error:
-            tell(self._loop, self._not_renewed, f"{type(error).__name__}: {error}")
+            self._opening = None
+            self._not_renewed(str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}")
         else:
-            if not tell(self._loop, self._renewed, runtime):
-                runtime.close()
+            self._opening = None
+            self._renewed(runtime)
 
     def _renewed(self, runtime: Runtime) -> None:
-        self._opening = False
-        instance = self._new(runtime)
-        if self._stopped:
-            instance.end()
-            return
         log.info("instance replaced", extra={"runtime": str(runtime.info)})
-        self.idle.append(instance)
-        self._retry_seconds = FIRST_RETRY_SECONDS
+        self.idle.append(self._new(runtime))
+        self._retry_seconds, self._failed_openings = FIRST_RETRY_SECONDS, 0
         self.problem, self.renewing = "", False
         self._changed()
         self._renew()
 
     def _not_renewed(self, reason: str) -> None:
-        self._opening = False
-        if self._stopped:
-            return
+        self._failed_openings += 1
         log.error("instance not replaced", extra={"reason": reason, "again_in": self._retry_seconds})
         self._retry = self._loop.call_later(self._retry_seconds, self._renew)
         self._retry_seconds = min(2 * self._retry_seconds, LAST_RETRY_SECONDS)

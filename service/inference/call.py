@@ -1,8 +1,9 @@
 """One admitted call, and the answer that is made of what its pictures gave.
 
-A call holds a lease of its version and a place for every picture, and gives both back exactly once, however it ends.
-Calls whose rows ran in one batch share what is made of the batch's outputs: the best classes are put into an answer
-once for all of them. Made by `service.inference.dataplane`, told by the batcher. Belongs to the event loop.
+A call holds a lease of its version, a place for every picture and room for its bytes, and gives them back exactly once,
+however it ends. Calls whose rows ran in one batch share what is made of the batch's outputs: the best classes are put
+into an answer once for all of them. Made by `service.inference.dataplane`, told by the batcher. Belongs to the event
+loop.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from bundle.manifest import Head
 from bundle.postprocessing import abstained, top_k
 from service.batching.entries import Entry, Ran
 from service.inference.decoding import Part
+from service.inference.pending import PendingBytes
 from service.inference.values import Answer, Best, HeadAnswer, Reply
 from service.models.ranked import indices_of, maps_of, scores_of
 from service.models.version import DEFAULT_TOP_K, ModelVersion, Servable
@@ -29,14 +31,30 @@ class Call:
     is for a caller that leaves.
     """
 
-    __slots__ = ("_count", "_k", "_reply", "_servable", "_version", "decoding", "entry", "parts", "task")
+    __slots__ = (
+        "_count", "_k", "_pending", "_reply", "_servable", "_size", "_version", "decoding", "entry", "parts", "task"
+    )  # fmt: skip
 
-    def __init__(self, version: ModelVersion, servable: Servable, count: int, k: int, reply: Reply) -> None:
+    def __init__(
+        self,
+        version: ModelVersion,
+        servable: Servable,
+        count: int,
+        k: int,
+        *,
+        reply: Reply,
+        pending: PendingBytes,
+        size: int,
+    ) -> None:
+        """`size` bytes are counted as `pending` until it ends."""
         self._version: ModelVersion | None = version
         self._servable = servable
         self._count = count
         self._k = k
         self._reply = reply
+        self._pending = pending
+        self._size = size
+        pending.add(size)
         self.task: asyncio.Task[None] | None = None
         self.decoding: Sequence[asyncio.Future[Part]] = ()
         self.parts: tuple[Part, ...] = ()
@@ -77,10 +95,11 @@ class Call:
             self.task.cancel()
 
     def _end(self) -> bool:
-        """Gives lease and places back; False where that was done before."""
+        """Gives lease, places and room back; False where that was done before."""
         if self._version is None:
             return False
         self._servable.release(self._count)
+        self._pending.release(self._size)
         self._version.release()
         self._version = None
         self.entry = None  # which knows this call: the two must not keep the request's bytes alive

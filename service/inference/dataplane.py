@@ -1,14 +1,14 @@
 """The data plane, free of any wire: a request's values in, an answer's values out.
 
-Leases the version, holds the request to its signature and the limits, takes a place for every picture, has pictures
-decoded and rows batched, and gives lease and places back exactly once, however the call ends. Tensors go through
-without a task of their own. Called by every servicer and transport in `service.api`. Belongs to the event loop.
+Leases the version, holds the request to its signature and the limits, takes places and room for bytes, has pictures
+decoded and rows batched, and gives all of that back exactly once, however the call ends. Tensors go through without a
+task of their own. Called by every servicer and transport in `service.api`. Belongs to the event loop.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, cast
@@ -23,7 +23,9 @@ from service.errors import DeadlinePassed
 from service.inference.call import Call
 from service.inference.checks import by_name, check_explain, check_input, checked_count, checked_top_k
 from service.inference.decoders import Decoders
-from service.inference.decoding import Part, encoded_bytes, split
+from service.inference.decoding import Part, Pictures, split, work_of_each
+from service.inference.pending import PendingBytes
+from service.inference.room import Room
 from service.inference.values import Answer, Images, Reply, Request
 from service.models.registry import Registry
 from service.models.version import Servable
@@ -36,11 +38,26 @@ T = TypeVar("T")
 class DataPlane:
     """Answers requests on the models of a registry."""
 
-    def __init__(self, models: Registry, *, limits: Limits, max_images_per_call: int) -> None:
+    def __init__(
+        self,
+        models: Registry,
+        *,
+        limits: Limits,
+        max_images_per_call: int,
+        threads: int = 0,
+        room: Room | None = None,
+        pending: PendingBytes | None = None,
+    ) -> None:
+        """`threads` decode pictures, 0: one for each usable core; `room` bounds what they do at once.
+
+        `pending` bounds the bytes of what is accepted.
+        """
         self._models = models
         self._max_images = max_images_per_call
-        self._threads = usable_cores()
-        self._decoders = Decoders(self._threads, limits)
+        self._limits = limits
+        self._threads = threads or usable_cores()
+        self._decoders = Decoders(self._threads, limits, room or Room())
+        self._pending = pending or PendingBytes()
 
     async def classify(self, request: Request) -> Answer:
         """Answers one call. Raises what `begin` raises and what a batch fails with; a bad picture raises nothing."""
@@ -55,27 +72,29 @@ class DataPlane:
     def begin(self, request: Request, reply: Reply) -> Call:
         """Admits a call, whose reply is given later.
 
-        Raises RequestInvalid, ModelNotFound, ModelNotReady, QueueFull or CannotMeetDeadline.
+        Raises RequestInvalid, ModelNotFound, ModelNotReady, QueueFull, MemoryFull or CannotMeetDeadline.
         """
         version = self._models.find(request.model)
         servable = version.acquire()
         try:
             inputs, count, k = self._checked(request, servable)
+            size = _size(inputs)
+            self._pending.check(size, request.priority, servable.batcher)
             rows = _as_rows(inputs)
-            parts: Sequence[range] = ()
+            pictures: Pictures | None = None
             if rows is None:
-                parts = self._admitted(servable, inputs, count, request)
+                pictures = self._admitted(servable, inputs, count, request)
             else:
                 servable.batcher.check_at_door(count, request.deadline, request.priority)
             servable.admit(count, request.priority)
         except BaseException:
             version.release()
             raise
-        call = Call(version, servable, count, k, reply)
+        call = Call(version, servable, count, k, reply=reply, pending=self._pending, size=size)
         try:  # from here on lease and places are the call's, which gives them back however it ends
-            if rows is None:
-                self._begin_decoding(call, servable, inputs, parts, request)
-            else:
+            if pictures is not None:
+                self._begin_decoding(call, servable, pictures, request)
+            elif rows is not None:
                 call.entry = servable.batcher.submit(
                     rows, request.deadline, call, request.priority, explain=request.explain
                 )
@@ -107,26 +126,26 @@ class DataPlane:
 
     def _admitted(
         self, servable: Servable, inputs: Mapping[str, Images | Array], count: int, request: Request
-    ) -> list[range]:
-        """The parts in which to decode a call's pictures. Raises CannotMeetDeadline where it's no use to begin."""
-        size = encoded_bytes(inputs, range(count))
-        parts = split(count, size, self._threads, servable.batcher.max_batch_size)
+    ) -> Pictures:
+        """A call's pictures, and what decoding them costs. Raises CannotMeetDeadline where it's no use to begin."""
+        work = work_of_each(inputs, count, self._limits)
+        parts = split(work, self._threads, servable.batcher.max_batch_size)
         if request.deadline != math.inf:
-            decoding = self._decoders.seconds(request.priority, size, len(parts))
+            decoding = self._decoders.seconds(request.priority, sum(work), len(parts))
             servable.batcher.check_at_door(count, request.deadline, request.priority, decoding)
-        return parts
+        specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
+        return Pictures(inputs, specs, work, parts)
 
     def _begin_decoding(
         self,
         call: Call,
         servable: Servable,
-        inputs: Mapping[str, Images | Array],
-        parts: Sequence[range],
+        pictures: Pictures,
         request: Request,
     ) -> None:
         """Has the parts decoded, and what they give run when it is there."""
-        call.decoding = self._decode(call, servable, inputs, parts, request)
-        if len(parts) == 1:
+        call.decoding = self._decode(call, servable, pictures, request)
+        if len(pictures.parts) == 1:
             call.decoding[0].add_done_callback(partial(self._decoded, call, servable, request))
         else:
             call.task = asyncio.get_running_loop().create_task(self._classify(call, servable, request))
@@ -135,18 +154,16 @@ class DataPlane:
         self,
         call: Call,
         servable: Servable,
-        inputs: Mapping[str, Images | Array],
-        parts: Sequence[range],
+        pictures: Pictures,
         request: Request,
     ) -> list[asyncio.Future[Part]]:
         """Puts the parts into their line now, so that the next call is reckoned behind them."""
         line = call if request.priority is Priority.INTERACTIVE else Priority.BATCH
-        specs = {spec.input: spec for spec in servable.bundle.manifest.preprocessing}
         decoding = []
-        for numbers in parts:
+        for numbers in pictures.parts:
             count = len(numbers)
             check = partial(_check_turn, servable.batcher, count, request)
-            part = self._decoders.decode(line, inputs, specs, numbers, check)
+            part = self._decoders.decode(line, pictures, numbers, check)
             servable.batcher.expect(count, request.priority)
             part.add_done_callback(partial(_arrived, servable.batcher, count, request.priority))
             decoding.append(part)
@@ -197,6 +214,14 @@ class _Seen:
     name: str
     count: int
     k: int
+
+
+def _size(inputs: Mapping[str, Images | Array]) -> int:
+    """The bytes that a call brought."""
+    size = 0
+    for values in inputs.values():
+        size += values.nbytes if isinstance(values, np.ndarray) else sum(map(len, values))
+    return size
 
 
 def _as_rows(inputs: Mapping[str, Images | Array]) -> Arrays | None:

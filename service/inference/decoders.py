@@ -3,25 +3,25 @@
 Every call stands in a line of its own for its parts, and all calls of class batch in one; lines take turns, so a call
 of many pictures delays a call of one by a part, not by all of them. Small parts go to a thread in groups, because
 handing one over costs more than decoding it. Whose caller left, or whom decoding can't help any more, is dropped when
-its turn comes. The invariant: every part that was asked for is given back once, or its error is. Belongs to the event
-loop; owned by the data plane.
+its turn comes, and in a thread before its next picture. The invariant: every part that was asked for is given back
+once, or its error is. Belongs to the event loop; owned by the data plane.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from bundle.manifest import Preprocessing
 from bundle.preprocessing import Limits
 from service.batching.instance import tell
-from service.inference.decoding import Part, decode_part, encoded_bytes
-from service.inference.lines import Inputs, Job, Lines
+from service.inference.decoding import NO_PICTURES, Part, Pictures, decode_part
+from service.inference.lines import Job, Lines
 from service.inference.pace import Pace
+from service.inference.room import Room
 
-# Encoded bytes that are worth a thread of their own.
-WORTH_BYTES = 16 << 10
+# Work that is worth a thread of its own.
+WORTH = 32 << 10
 
 Check = Callable[[], None]
 Done = tuple[Job, Part | Exception]
@@ -32,34 +32,34 @@ def _nothing() -> None:
 
 
 class Decoders:
-    """So many decoding threads, for pictures within `limits`."""
+    """So many decoding threads, for pictures within `limits`; what they decode at once fits into `room`."""
 
-    def __init__(self, threads: int, limits: Limits) -> None:
+    def __init__(self, threads: int, limits: Limits, room: Room) -> None:
         self.pace = Pace()
         self._threads = threads
         self._limits = limits
+        self._room = room
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="convoy-decode")
         # Twice as many groups as threads: each finds its next one there, without waiting for the event loop.
         self._places = 2 * threads
         self._lines = Lines()
-        self._bytes_handed_out = 0
+        self._handed_out = 0
         self._handing_out = False
 
     def decode(
         self,
         line: object,
-        inputs: Inputs,
-        specs: Mapping[str, Preprocessing],
+        pictures: Pictures,
         numbers: range,
         check: Check = _nothing,
     ) -> asyncio.Future[Part]:
-        """The part with these numbers, in its turn; a future that is cancelled before is not decoded for.
+        """The part with these numbers, in its turn; for a future that is cancelled no further picture is decoded.
 
         `check` is asked when the turn comes: where it raises, nothing is decoded and the future gets the error.
         """
         loop = asyncio.get_running_loop()
-        size = encoded_bytes(inputs, numbers)
-        job = Job(inputs, specs, numbers, size, check, time.monotonic(), loop.create_future())
+        work = sum(pictures.work[numbers.start : numbers.stop])
+        job = Job(pictures, numbers, work, check, time.monotonic(), loop.create_future())
         self._lines.join(line, job)
         job.future.add_done_callback(partial(self._left, job))
         if self._places and not self._handing_out:
@@ -67,17 +67,17 @@ class Decoders:
             loop.call_soon(self._hand_out)  # not before the whole burst is here
         return job.future
 
-    def seconds(self, line: object, size: int, parts: int) -> float:
-        """The estimated seconds until `size` encoded bytes that join the line now, in so many parts, are decoded.
+    def seconds(self, line: object, work: int, parts: int) -> float:
+        """The estimated seconds until so much work that joins the line now, in so many parts, is done.
 
-        Before them come what the threads have in hand and what waits and has its turn before their last, as
-        `Lines.bytes_before` reckons it. 0 where a thread has nothing to do: what can begin at once is what the estimate
+        Before it come what the threads have in hand and what waits and has its turn before the last part, as
+        `Lines.work_before` reckons it. 0 where a thread has nothing to do: what can begin at once is what the estimate
         learns from.
         """
         if not self._lines and self._places > self._threads:
             return 0.0
-        ahead = self._bytes_handed_out + self._lines.bytes_before(line, parts)
-        return self.pace.seconds(ahead) / self._threads + self.pace.seconds(size) / min(parts, self._threads)
+        ahead = self._handed_out + self._lines.work_before(line, parts)
+        return self.pace.seconds(ahead) / self._threads + self.pace.seconds(work) / min(parts, self._threads)
 
     def close(self) -> None:
         """Ends the threads; what waits for its turn is not decoded."""
@@ -91,21 +91,31 @@ class Decoders:
             self._pool.submit(self._work, group)
 
     def _group(self) -> list[Job]:
-        """Parts whose turn it is, as many as are worth a thread."""
+        """Parts whose turn it is, as many as are worth a thread; one that is so by itself keeps no others waiting."""
         group: list[Job] = []
-        size = 0
-        while self._lines and size < WORTH_BYTES:
+        total = 0
+        while self._lines and total < WORTH and not (group and self._lines.next_work >= WORTH):
             job = self._lines.take()
             if self._worth(job):
+                job.handed_out = True
                 group.append(job)
-                size += job.size
-        self._bytes_handed_out += size
+                total += job.work
+        self._handed_out += total
         return group
 
     def _left(self, job: Job, _future: asyncio.Future[Part]) -> None:
-        """The job is done; where it still waits, that is because its caller left."""
+        """The job is done; where it still waits or is in hand, that is because its caller left."""
+        job.wanted = False
         if job.waits:
             self._lines.leave(job)
+            # Its turn may be far, and nothing counts its bytes any more.
+            job.pictures, job.check = NO_PICTURES, _nothing
+        self._taken_back(job)
+
+    def _taken_back(self, job: Job) -> None:
+        if job.handed_out:
+            job.handed_out = False
+            self._handed_out -= job.work
 
     def _worth(self, job: Job) -> bool:
         """Whether somebody waits for it whom decoding can still help; else he is told."""
@@ -125,15 +135,16 @@ class Decoders:
 
     def _decode(self, job: Job) -> Part | Exception:
         try:
-            return decode_part(job.inputs, job.specs, job.numbers, self._limits)
+            return decode_part(job.pictures, job.numbers, self._limits, self._room, lambda: job.wanted)
         except Exception as error:
             return error
 
     def _finish(self, done: Sequence[Done], seconds: float) -> None:
         """Gives the thread its next group first, then what it has decoded to those who asked."""
-        size = sum(job.size for job, _ in done)
-        self.pace.observe(size, seconds)
-        self._bytes_handed_out -= size
+        if work := sum(found.work for _, found in done if isinstance(found, Part)):
+            self.pace.observe(work, seconds)
+        for job, _ in done:
+            self._taken_back(job)
         self._places += 1
         self._hand_out()
         now = time.monotonic()

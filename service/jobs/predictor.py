@@ -21,6 +21,8 @@ from bundle.postprocessing import abstained, top_k
 from bundle.preprocessing import Limits, decode
 from bundle.store import Bundle
 from service.errors import ModelUnusable, SettingsError
+from service.inference.decoding import work_of
+from service.inference.room import Room
 from service.jobs.ahead import GROUP, map_ahead
 from service.models import golden
 from service.runtimes.base import Array, Runtime, RuntimeInfo
@@ -85,6 +87,7 @@ class Predictor:
         self._labels = {head.name: self.bundle.labels(head.name) for head in self.bundle.manifest.heads}
         self._top_k = _checked_top_k(top_k, self._labels)
         self._limits = limits
+        self._room = Room()
         self._batch_size = batch_size
         self._runtime = _proved_runtime(self.bundle, engine, device, threads, batch_size)
         cores = usable_cores()
@@ -133,10 +136,13 @@ class Predictor:
     def _decode(self, image: bytes | Failure) -> Array | Failure:
         if isinstance(image, Failure):
             return image
+        taken = self._room.take(work_of(image, self._limits))
         try:
             return decode(image, self._input, self._limits)
         except ImageError as error:
             return Failure(str(error))
+        finally:
+            self._room.give_back(taken)
 
     def _predict(self, batch: list[Array | Failure]) -> Iterator[Prediction | Failure]:
         pixels = [each for each in batch if not isinstance(each, Failure)]

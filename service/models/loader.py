@@ -12,7 +12,7 @@ import logging
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -203,7 +203,7 @@ class Loader:
                 log.warning("plan refused", extra={**_names(task.bundle), "plan": str(choice.plan), "why": str(error)})
                 choice = self._planner.without(task, choice, str(error))
                 continue
-            self._planner.on_cpu = opened.runtimes[0].info.device == "cpu"
+            self._planner.device = opened.runtimes[0].info.device
             with ExitStack() as unfinished:
                 unfinished.callback(_close, opened)
                 if choice is wanted and choice is not task.first:
@@ -245,14 +245,9 @@ class Loader:
         """How a lost runtime of this plan comes to be again."""
         return Renewal(open=partial(self._renewed, bundle, plan), prove=partial(_prove, bundle, plan))
 
-    def _renewed(self, bundle: Bundle, plan: Plan) -> Runtime:
-        """A runtime in the place of a lost one: it reproduces the golden samples, and ranks."""
-        runtime = self._runtime(bundle, plan)
-        try:
-            _prove(bundle, plan, runtime)
-        except BaseException:
-            runtime.close()
-            raise
+    async def _renewed(self, bundle: Bundle, plan: Plan) -> Runtime:
+        """A runtime in the place of a lost one, opened and proved like the first, each step within its time."""
+        [runtime] = await self._runtimes(bundle, replace(plan, instances=1))
         return runtime
 
 

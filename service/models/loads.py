@@ -10,13 +10,17 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from service.errors import FilesIncomplete, ServiceError, SettingsError, printable
 from service.models.failures import Failures
 from service.models.loader import Loader
 from service.models.version import ModelVersion, Servable, State
 from service.models.versions import Versions
+from service.runtimes.devices import Device
 from service.telemetry.metrics import Metrics
+
+_CPU: Final = str(Device("cpu"))
 
 
 class Loads:
@@ -96,5 +100,19 @@ class Loads:
             return
         lost = State.LOADING if batcher.renewing else State.UNAVAILABLE
         state = lost if batcher.problem else State.READY
+        if version.state is State.READY and state is not State.READY and batcher.device != _CPU:
+            self._doubt(servable)
         if (state, batcher.problem) != (version.state, version.reason):
             self._versions.move(version, state, batcher.problem)
+        else:
+            self._versions.tell()  # what could once more not be mended may be lost
+
+    def _doubt(self, broken: Servable) -> None:
+        """Has what else runs on an accelerator prove itself.
+
+        After most of its errors CUDA fails everything of the process, and what nobody asks would not show it.
+        """
+        for version in self._versions:
+            other = version.servable
+            if version.serves and other is not None and other is not broken and other.batcher.device != _CPU:
+                other.batcher.prove_idle()

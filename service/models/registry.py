@@ -85,6 +85,10 @@ class Registry:
         """What is wrong with a model's file, policy or labels while what it had goes on; empty where nothing is."""
         return self._wanted.problem(name)
 
+    def lost(self) -> str:
+        """Why nothing that served answers any more, in words, where only a new process may help; else empty."""
+        return self._versions.lost()
+
     def labels(self, name: str) -> Mapping[str, int]:
         """The model's labels and the version each points to."""
         return self._wanted.labels.of(name)

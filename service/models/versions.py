@@ -42,6 +42,17 @@ class Versions:
         version = self._versions.setdefault(name, {})[number] = ModelVersion(name, number)
         return version
 
+    def lost(self) -> str:
+        """Why nothing that served answers any more, in words, where only a new process may help; else empty.
+
+        While one version goes on, the others are not worth what a new process costs it. One that could not be loaded
+        to begin with is not counted: it could not be in a new process either.
+        """
+        serving = [version for version in self if version.serves]
+        if not all(version.servable and version.servable.batcher.lost for version in serving):
+            return ""
+        return "; ".join(f"{version.name} {version.number}: {version.reason}" for version in serving)
+
     def move(
         self, version: ModelVersion, state: State, reason: str = "", *, exc_info: bool = False, **facts: object
     ) -> None:
@@ -54,6 +65,10 @@ class Versions:
         if reason:
             facts["reason"] = reason
         log.log(level, "model state", extra={**known, **facts}, exc_info=exc_info)
+        self._on_change()
+
+    def tell(self) -> None:
+        """Has whoever watches look again at what is no state."""
         self._on_change()
 
     def forget(self, version: ModelVersion) -> None:

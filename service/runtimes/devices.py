@@ -5,15 +5,18 @@ The invariant: a device that was asked for is used or its absence is an error; o
 is pure, so that the choice is tested without an accelerator. Read by the settings, by `opening` and by both runtimes.
 """
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Self, cast
 
-from service.errors import DeviceUnavailable, SettingsError
+from service.errors import DeviceUnavailable, ModelUnusable, SettingsError
 
 Kind = Literal["auto", "cpu", "cuda", "tensorrt"]
 Provider = tuple[str, dict[str, str]]
+
+_logger = logging.getLogger(__name__)
 
 ALLOWED: Final = "auto, cpu, cuda, cuda:N, tensorrt or tensorrt:N"
 
@@ -56,8 +59,25 @@ def onnx_device(device: Device, available: Sequence[str]) -> Device:
     if device.kind != "cpu" and _PROVIDER_NAMES[device.kind] not in available:
         raise DeviceUnavailable(
             f"device {device} was asked for, but this ONNX Runtime has only {', '.join(available)}; "
-            "install onnxruntime-gpu in place of onnxruntime, or use device cpu"
+            "install onnxruntime-gpu[cuda,cudnn] in place of onnxruntime, or use device cpu"
         )
+    return device
+
+
+def usable_device(wanted: Device, available: Sequence[str], probe: Callable[[Device], None]) -> Device:
+    """As `onnx_device`, where besides `probe` must not raise DeviceUnavailable for an accelerator; "auto" may end on
+    the CPU by that too, and says so in the log.
+    """
+    device = onnx_device(wanted, available)
+    if device.kind == "cpu":
+        return device
+    try:
+        probe(device)
+    except DeviceUnavailable as error:
+        if wanted.kind != "auto":
+            raise
+        _logger.warning("device auto goes on with the cpu: %s", error)
+        return Device("cpu")
     return device
 
 
@@ -83,20 +103,26 @@ def check_provider(device: Device, providers: Sequence[str]) -> None:
     """
     wanted = _PROVIDER_NAMES[device.kind]
     if not providers or providers[0] != wanted:
-        raise DeviceUnavailable(
-            f"device {device} was asked for, but ONNX Runtime could not start {wanted} and fell back to "
-            f"{', '.join(providers) or 'nothing'}; check the driver and the CUDA and cuDNN libraries, or use device cpu"
-        )
+        raise unusable(device, f"it could not start {wanted} and fell back to {', '.join(providers) or 'nothing'}")
+
+
+def unusable(device: Device, problem: str) -> DeviceUnavailable:
+    """That ONNX Runtime has the device's provider and still can't use the device."""
+    return DeviceUnavailable(
+        f"device {device} was asked for, but ONNX Runtime can't use it: {problem}; check the driver and the CUDA and "
+        "cuDNN libraries (onnxruntime-gpu[cuda,cudnn] brings these), or use device cpu"
+    )
 
 
 def tensorflow_device(device: Device, gpus: int) -> Device:
-    """The device that TensorFlow is to use where it sees this many GPUs. Raises DeviceUnavailable."""
+    """The device that TensorFlow is to use where it sees this many GPUs.
+
+    Raises DeviceUnavailable, or ModelUnusable for TensorRT: models beside this one can run on it.
+    """
     if device.kind == "auto":
         return Device("cuda" if gpus else "cpu")
     if device.kind == "tensorrt":
-        raise DeviceUnavailable(
-            f"device {device} needs an ONNX variant and runtime onnx; TensorFlow runs on cpu or cuda"
-        )
+        raise ModelUnusable(f"device {device} needs an ONNX variant and runtime onnx; TensorFlow runs on cpu or cuda")
     if device.kind == "cuda" and device.index >= gpus:
         raise DeviceUnavailable(
             f"device {device} was asked for, but TensorFlow sees {gpus or 'no'} GPU{'s' * (gpus != 1)}; check the "

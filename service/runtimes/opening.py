@@ -11,7 +11,7 @@ import msgspec
 
 from bundle.manifest import Variant
 from bundle.store import Bundle
-from service.errors import ModelUnusable, SettingsError
+from service.errors import DeviceUnavailable, ModelUnusable, SettingsError
 from service.runtimes.base import Runtime
 from service.runtimes.cores import usable_cores
 from service.runtimes.devices import Device
@@ -63,7 +63,12 @@ def open_runtime(
 
 def check_device(engine: Engine, device: Device) -> None:
     """Raises DeviceUnavailable for a device that can't be had, as far as that shows without a model."""
-    if engine != "tensorflow":
+    never = {"openvino": ("cuda", "tensorrt"), "tensorflow": ("tensorrt",)}
+    if device.kind in never.get(engine, ()):
+        raise DeviceUnavailable(
+            f"device {device} can't be used by engine {engine}; use runtime onnx, or another device"
+        )
+    if engine in ("auto", "onnx"):
         from service.runtimes import onnx
 
         onnx.check_device(device)

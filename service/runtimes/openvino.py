@@ -187,7 +187,7 @@ def _compiled(
 
 def _check_device(core: Any, device: Device, computed: str) -> None:
     if device.kind not in ("auto", "cpu"):
-        raise DeviceUnavailable(f"device {device} can't run OpenVINO here; use runtime onnx, or device cpu")
+        raise ModelUnusable(f"device {device} can't run OpenVINO here; use runtime onnx, or device cpu")
     if computed == "bf16" and "BF16" not in core.get_property(_CPU, "OPTIMIZATION_CAPABILITIES"):
         raise DeviceUnavailable("this CPU does not compute in bf16")
 

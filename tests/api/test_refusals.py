@@ -1,11 +1,13 @@
 """Everything that can be wrong with a call has its code and a sentence that helps."""
 
+import asyncio
+
 import grpc.aio
 import numpy as np
 import pytest
 from bundles import encode
 from hostile import bomb, png_of
-from servers import refused
+from servers import held, refused, until
 
 from protos.classifier.v1 import classifier_pb2 as pb
 
@@ -133,6 +135,22 @@ async def test_a_call_that_never_fits_the_queue_is_told_to_split_and_not_to_try_
     )
     assert "grpc-status-details-bin" not in dict(failed.value.trailing_metadata() or ())
     assert len((await asked.classify(*[GOOD] * 4)).results) == 4
+
+
+@pytest.mark.parametrize("options", [{"max_pending_mb": 1, "max_pending": 10_000}])
+async def test_bytes_that_find_no_room_are_refused_with_the_time_to_try_again(asked):
+    pixels = tensor(shape=(1000, 8, 8, 3), size=192_000)
+    with held(asked.server) as gate:
+        calls = [asyncio.ensure_future(asked.call(pixels)) for _ in range(5)]
+        await until(lambda: asked.of_tiny("convoy_pending_images") == 5000)
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await asked.call(pixels)
+        assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert failed.value.details().startswith("the server has 0.9 MiB pending and this call brings 0.2, over the")
+        assert "grpc-status-details-bin" in dict(failed.value.trailing_metadata())
+        gate.open()
+        await asyncio.gather(*calls)
+    assert len((await asked.call(pixels)).results) == 1000
 
 
 @pytest.mark.parametrize("options", [{"max_image_mb": 1, "max_image_side": 9, "max_image_pixels": 80}])

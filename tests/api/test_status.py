@@ -12,6 +12,7 @@ from service.telemetry.metrics import Metrics
 
 SPECIAL = {
     errors.QueueFull: errors.QueueFull("m", 1, 2, 3, 2.5),
+    errors.MemoryFull: errors.MemoryFull(1 << 20, 2 << 20, 3 << 20, 2.5),
     errors.CannotMeetDeadline: errors.CannotMeetDeadline(1.0, 2.5, 0.1, 2.5),
 }
 

@@ -13,9 +13,10 @@ from service.batching import batcher as batcher_module
 from service.batching import instances
 from service.batching.batcher import Batcher
 from service.batching.estimate import ENOUGH
-from service.batching.instance import SUSPICIOUS
-from service.batching.instances import Renewal
+from service.batching.instance import SUSPICIOUS, Prove
+from service.batching.instances import LOST_AFTER, Renewal
 from service.errors import ModelNotReady, RuntimeFailed
+from service.models.quiet import Threads
 from service.telemetry.metrics import Metrics
 
 HOUR = 3600.0
@@ -38,17 +39,32 @@ class Clock:
 
 
 class Workshop:
-    """Where new runtimes come from, one after the other; an exception is raised instead."""
+    """Where new runtimes come from, one after the other; an exception is raised instead.
 
-    def __init__(self, *fresh: FakeRuntime | Exception, sound: bool = True) -> None:
+    They are opened as by the loader: in a thread, for `seconds` at most.
+    """
+
+    def __init__(
+        self,
+        *fresh: FakeRuntime | Exception,
+        sound: bool = True,
+        prove: Prove | None = None,
+        seconds: float = HOUR,
+    ) -> None:
         self.fresh = list(fresh)
         self.sound = sound
+        self.opened = 0
         self.proved = 0
-        self.renewal = Renewal(open=self._open, prove=self._prove)
+        self.renewal = Renewal(open=self._opening, prove=prove or self._prove)
         self.gate = threading.Event()
         self.gate.set()
+        self._threads = Threads(seconds)
+
+    async def _opening(self) -> FakeRuntime:
+        return await self._threads.run("opening it", self._open, drop=FakeRuntime.close)
 
     def _open(self) -> FakeRuntime:
+        self.opened += 1
         self.gate.wait()
         made = self.fresh.pop(0)
         if isinstance(made, Exception):
@@ -176,6 +192,56 @@ async def test_a_runtime_that_can_not_be_opened_is_tried_again(monkeypatch):
     ]
 
 
+async def test_an_opening_that_hangs_is_given_up_told_and_tried_again_and_its_late_runtime_is_closed(monkeypatch):
+    monkeypatch.setattr(instances, "FIRST_RETRY_SECONDS", 0.01)
+    stuck, late = FakeRuntime(held=True), FakeRuntime()
+    workshop = Workshop(late, *[FakeRuntime() for _ in range(20)], seconds=0.2)
+    workshop.gate.clear()
+    async with batching(stuck, timeout=TIMEOUT, renewal=workshop.renewal) as batcher:
+        said = watched(batcher)
+        with pytest.raises(RuntimeFailed):
+            await batcher.run(rows(1))
+        await until(lambda: len(said) == 2)
+        with pytest.raises(ModelNotReady, match="can't be opened again"):
+            await batcher.run(rows(2))
+        assert not batcher.renewing
+        workshop.gate.set()
+        await until(lambda: not batcher.problem)
+        assert answers(await batcher.run(rows(3))) == [3]
+        await until(lambda: late.closed)
+    assert "a new one is being opened" in said[0]
+    assert "opening it took over 0.2 s (--load-timeout) and was given up; it may hang" in said[1]
+    assert (stuck.batches, late.batches, said[-1]) == ([[1]], [], "")
+
+
+async def test_what_can_not_be_opened_again_and_again_is_lost_until_it_can(monkeypatch):
+    monkeypatch.setattr(instances, "FIRST_RETRY_SECONDS", 0.01)
+    stuck, fresh = FakeRuntime(held=True), FakeRuntime()
+    workshop = Workshop(*[OSError("no device")] * LOST_AFTER, fresh)
+    async with batching(stuck, timeout=TIMEOUT, renewal=workshop.renewal) as batcher:
+        lost: list[bool] = []
+        batcher.changed = lambda: lost.append(batcher.lost)
+        with pytest.raises(RuntimeFailed):
+            await batcher.run(rows(1))
+        await until(lambda: not batcher.problem)
+    assert lost == [False] * LOST_AFTER + [True, False]
+
+
+async def test_while_one_instance_works_nothing_is_lost(monkeypatch):
+    monkeypatch.setattr(instances, "FIRST_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(instances, "LAST_RETRY_SECONDS", 0.001)
+    stuck, other = FakeRuntime(held=True), FakeRuntime()
+    workshop = Workshop(*[OSError("no device")] * 2 * LOST_AFTER, FakeRuntime())
+    async with batching(other, stuck, timeout=TIMEOUT, renewal=workshop.renewal) as batcher:
+        hanging = asyncio.ensure_future(batcher.run(rows(1)))
+        await begun(stuck)
+        while workshop.fresh:
+            assert answers(await batcher.run(rows(2))) == [2]
+            assert not batcher.lost
+        with pytest.raises(RuntimeFailed):
+            await hanging
+
+
 async def test_a_runtime_that_throws_again_and_again_and_fails_its_proof_is_replaced():
     broken, fresh = FakeRuntime(throws), FakeRuntime()
     workshop = Workshop(fresh, sound=False)
@@ -206,7 +272,7 @@ async def test_nothing_is_given_to_an_instance_that_proves_itself(sound):
             raise RuntimeFailed("the golden samples differ")
         broken._answer = echo
 
-    async with batching(broken, timeout=TIMEOUT, renewal=Renewal(open=lambda: fresh, prove=prove)) as batcher:
+    async with batching(broken, timeout=TIMEOUT, renewal=Workshop(fresh, prove=prove).renewal) as batcher:
         said = watched(batcher)
         for number in range(SUSPICIOUS):
             with pytest.raises(RuntimeFailed, match="out of ideas"):
@@ -238,7 +304,7 @@ async def test_a_proof_that_hangs_holds_up_neither_a_stop_nor_the_model_for_ever
         proving.set()
         may.wait()
 
-    renewal = Renewal(open=lambda: fresh, prove=prove)
+    renewal = Workshop(fresh, prove=prove).renewal
     async with batching(broken, timeout=TIMEOUT, renewal=renewal, metrics=metrics) as batcher:
         said = watched(batcher)
         for number in range(SUSPICIOUS):
@@ -335,6 +401,7 @@ async def test_a_runtime_that_is_opened_after_the_stop_is_closed():
     async with batching(stuck, timeout=TIMEOUT, renewal=workshop.renewal) as batcher:
         with pytest.raises(RuntimeFailed):
             await batcher.run(rows(1))
+        await until(lambda: workshop.opened)
         await batcher.stop()
         workshop.gate.set()
         await until(lambda: late.closed)

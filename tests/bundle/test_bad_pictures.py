@@ -144,6 +144,22 @@ def test_a_jpeg_whose_scans_repeat_is_refused():
         decode(data[:-2] + scan * 1000 + data[-2:], SMALL)
 
 
+def test_a_large_jpeg_has_fewer_scans_and_an_ordinary_progressive_one_passes_at_the_limit():
+    """The decoder passes over the whole picture for each: what it costs is pixels times scans."""
+    data = encoded(photo(640, 480), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    scans = data.count(b"\xff\xda")
+    limits = Limits(max_pixels=640 * 480)
+    assert decode(data[:-2] + data[last:-2] * (13 - scans) + data[-2:], SMALL, limits).shape == (16, 16, 3)
+    more = data[:-2] + data[last:-2] * (14 - scans) + data[-2:]
+    said = (
+        "the picture is 640 x 480 pixels in 14 scans, over the limit of 3,993,600 pixels in all scans; save it as a bas"
+    )
+    with pytest.raises(ImageTooLarge, match=said):
+        decode(more, SMALL, limits)
+    assert decode(more, SMALL).shape == (16, 16, 3)
+
+
 def test_a_segment_shorter_than_its_own_length_field_is_no_endless_loop():
     with pytest.raises(ImageUndecodable):
         decode(b"\xff\xd8\xff" + b"\xff\xfe\x00\x00" * 1000, SMALL)

@@ -10,6 +10,8 @@ from expected import scores
 from held_decoder import HeldDecoder, photo
 from servers import Asked, refused, until
 
+from bundle.preprocessing import Limits
+from service.inference.decoding import work_of
 from service.inference.pace import ENOUGH
 
 PHOTOS = [photo(number) for number in range(24)]
@@ -43,7 +45,7 @@ async def test_calls_that_can_not_be_decoded_in_time_are_refused_at_once_and_tol
     asked, decoder, best
 ):
     for _ in range(ENOUGH):  # as if a photo had taken a minute
-        asked.server._data_plane._decoders.pace.observe(len(PHOTOS[0]), 60.0)
+        asked.server._data_plane._decoders.pace.observe(work_of(PHOTOS[0], Limits()), 60.0)
     patient = await busy(asked)
     calls = [asked.classify(PHOTOS[0], seconds=30) for _ in range(50)]
     for failure in await asyncio.gather(*calls, return_exceptions=True):

@@ -17,6 +17,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from bundle.preprocessing import PEAK_BYTES_A_PIXEL
 from service.api.health import LIVENESS
 from service.cli.options import with_settings
 from service.config import Settings, variable
@@ -146,6 +147,15 @@ def test_no_service_can_write_into_the_settings(pod):
 
 def test_an_inference_uses_the_cpus_that_were_requested(container, environment):
     assert environment["CONVOY_THREADS"] == container["resources"]["requests"]["cpu"]
+
+
+def test_the_largest_pictures_on_every_decoding_thread_leave_half_of_the_memory(container, environment):
+    """The rest is for the process, its models and the requests that wait."""
+    memory = container["resources"]["limits"]["memory"]
+    assert memory.endswith("Gi")
+    threads = int(environment["CONVOY_THREADS"]) * int(environment["CONVOY_INSTANCES"])
+    pictures = threads * PEAK_BYTES_A_PIXEL * int(environment["CONVOY_MAX_IMAGE_PIXELS"])
+    assert pictures <= int(memory.removesuffix("Gi")) * 2**30 // 2
 
 
 def test_the_image_is_this_release(container, project):

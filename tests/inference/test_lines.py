@@ -7,11 +7,12 @@ from itertools import count
 
 import pytest
 
+from service.inference.decoding import NO_PICTURES
 from service.inference.lines import Job, Lines
 
 
 def job(size: int) -> Job:
-    return Job({}, {}, range(1), size, lambda: None, 0.0, future=None)
+    return Job(NO_PICTURES, range(1), size, lambda: None, 0.0, future=None)
 
 
 def joined(lines: Lines, line: object, *sizes: int) -> list[Job]:
@@ -24,13 +25,13 @@ def joined(lines: Lines, line: object, *sizes: int) -> list[Job]:
 def taken(lines: Lines) -> list[int]:
     sizes = []
     while lines:
-        sizes.append(lines.take().size)
+        sizes.append(lines.take().work)
     return sizes
 
 
 def tried(lines: Lines, line: object, parts: int) -> int:
-    """The bytes that do come before the last of so many jobs, where those that wait are taken in their turns."""
-    queues = {name: deque(each.size * each.waits for each in jobs) for name, jobs in lines._lines.items()}
+    """The work that does come before the last of so many jobs, where those that wait are taken in their turns."""
+    queues = {name: deque(each.work * each.waits for each in jobs) for name, jobs in lines._lines.items()}
     queues.setdefault(line, deque()).extend([0] * (parts - 1) + [-1])
     before = 0
     while queues:
@@ -49,27 +50,27 @@ def test_lines_take_turns_and_new_ones_come_last():
     lines = Lines()
     joined(lines, "a", 1, 2, 3)
     joined(lines, "b", 10, 20)
-    assert lines.take().size == 1
+    assert lines.take().work == 1
     joined(lines, "c", 100)
     assert taken(lines) == [10, 2, 100, 20, 3]
-    assert lines.bytes_before("a", 5) == 0
+    assert lines.work_before("a", 5) == 0
 
 
 def test_calls_of_one_part_are_reckoned_exactly():
     lines = Lines()
     for number in range(100):
         joined(lines, number, number)
-    assert lines.bytes_before("new", 1) == sum(range(100))
+    assert lines.work_before("new", 1) == sum(range(100))
     for _ in range(50):
         lines.take()
-    assert lines.bytes_before("new", 1) == sum(range(50, 100))
+    assert lines.work_before("new", 1) == sum(range(50, 100))
 
 
 def test_a_long_line_counts_for_as_many_parts_as_the_newcomer_has():
     lines = Lines()
     joined(lines, "many", *[10] * 40)
-    assert [lines.bytes_before("new", parts) for parts in (1, 3, 40, 50)] == [10, 30, 400, 400]
-    assert lines.bytes_before("many", 1) == 400
+    assert [lines.work_before("new", parts) for parts in (1, 3, 40, 50)] == [10, 30, 400, 400]
+    assert lines.work_before("many", 1) == 400
 
 
 def test_who_left_is_not_reckoned_with_and_keeps_his_turn():
@@ -77,9 +78,9 @@ def test_who_left_is_not_reckoned_with_and_keeps_his_turn():
     gone, _ = joined(lines, "a", 1, 2)
     joined(lines, "b", 10)
     lines.leave(gone)
-    assert lines.bytes_before("c", 1) == 10
+    assert lines.work_before("c", 1) == 10
     assert lines.take() is gone
-    assert lines.bytes_before("c", 2) == 12
+    assert lines.work_before("c", 2) == 12
 
 
 def test_nobody_waits_after_the_end():
@@ -88,7 +89,7 @@ def test_nobody_waits_after_the_end():
     lines.clear()
     assert not lines
     assert not left.waits
-    assert lines.bytes_before("a", 1) == 0
+    assert lines.work_before("a", 1) == 0
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -107,9 +108,9 @@ def test_whatever_waits_it_is_never_too_little_and_at_most_a_job_a_line_too_much
                 if waiting[-1].waits:
                     lines.leave(waiting[-1])
         for line, parts in (("new", 1), ("new", 4), ("batch", 1)):
-            before, reckoned = tried(lines, line, parts), lines.bytes_before(line, parts)
+            before, reckoned = tried(lines, line, parts), lines.work_before(line, parts)
             assert (
-                before <= reckoned <= min(before + 9 * len(lines._lines), sum(job.size for job in waiting if job.waits))
+                before <= reckoned <= min(before + 9 * len(lines._lines), sum(job.work for job in waiting if job.waits))
             )
 
 
@@ -136,7 +137,7 @@ def lines_executed(lines: Lines) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        lines.bytes_before("new", 3)
+        lines.work_before("new", 3)
     finally:
         sys.settrace(before)
     return executed

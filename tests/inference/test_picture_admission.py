@@ -10,12 +10,14 @@ import pytest
 from held_decoder import HeldDecoder, photo
 from servers import Gate, leased, until
 
+from bundle.preprocessing import Limits
 from service.batching import estimate
 from service.batching.batcher import HEADROOM
 from service.batching.entries import Priority
 from service.errors import CannotMeetDeadline, DeadlinePassed
 from service.inference import pace
 from service.inference.dataplane import DataPlane
+from service.inference.decoding import work_of
 from service.inference.values import Answer, Request
 from service.models.registry import Registry
 from service.models.version import ModelQuery, Servable
@@ -58,7 +60,7 @@ async def busy(plane: DataPlane, decoder: HeldDecoder) -> list[asyncio.Task[Answ
 def learn_decoding(plane: DataPlane, minutes: float = 1) -> None:
     """As if one of the photos had taken a thread so long."""
     for _ in range(pace.ENOUGH):
-        plane._decoders.pace.observe(len(PHOTO), minutes * MINUTE)
+        plane._decoders.pace.observe(work_of(PHOTO, Limits()), minutes * MINUTE)
 
 
 def learn_running(servable: Servable) -> None:

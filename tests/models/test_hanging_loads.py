@@ -11,7 +11,7 @@ from servers import Asked, serving, settings, until
 from watched import Watched
 
 from protos.classifier.v1 import classifier_pb2 as pb
-from service.errors import SettingsError
+from service.errors import ModelUnusable, SettingsError
 from service.models import loader, quiet, repository
 from service.models.loader import Loader
 from service.models.version import State
@@ -49,8 +49,28 @@ async def test_a_version_whose_engine_hangs_is_unavailable_and_is_tried_again(tm
     [version] = watched.registry.models()["stuck"]
     assert version.reason == "opening it with onnx took over 0.1 s (--load-timeout) and was given up; it may hang"
     engine.may.set()
+    watched._loader._threads._seconds = 60
     await watched.follow()
     assert watched.states("stuck") == {1: State.READY}
+    await watched.registry.close()
+
+
+async def test_an_engine_that_hangs_when_a_lost_runtime_is_opened_again_is_given_up(tmp_path, engine):
+    make_bundle(tmp_path, "stuck")
+    engine.may.set()
+    watched = Watched(tmp_path)
+    await watched.follow()
+    [version] = watched.registry.models()["stuck"]
+    renewal = version.servable.batcher._instances._renewal
+    engine.may.clear()
+    watched._loader._threads._seconds = 0.1
+    with pytest.raises(ModelUnusable, match=r"opening it with onnx took over 0\.1 s \(--load-timeout\)"):
+        await renewal.open()
+    engine.may.set()
+    watched._loader._threads._seconds = 60
+    runtime = await renewal.open()
+    renewal.prove(runtime)
+    runtime.close()
     await watched.registry.close()
 
 

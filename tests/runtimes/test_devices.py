@@ -2,8 +2,16 @@
 
 import pytest
 
-from service.errors import DeviceUnavailable, SettingsError
-from service.runtimes.devices import Device, check_provider, onnx_device, onnx_providers, tensorflow_device
+from service.errors import DeviceUnavailable, ModelUnusable, SettingsError
+from service.runtimes.devices import (
+    Device,
+    check_provider,
+    onnx_device,
+    onnx_providers,
+    tensorflow_device,
+    unusable,
+    usable_device,
+)
 
 CPU_ONLY = ["AzureExecutionProvider", "CPUExecutionProvider"]
 WITH_CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -92,8 +100,35 @@ def test_tensorflow_takes_what_it_sees(asked, gpus, got):
 
 
 @pytest.mark.parametrize(
-    ("asked", "gpus", "said"), [("cuda", 0, "no GPUs"), ("cuda:1", 1, "1 GPU;"), ("tensorrt", 1, "ONNX variant")]
+    ("asked", "gpus", "kind", "said"),
+    [
+        ("cuda", 0, DeviceUnavailable, "no GPUs"),
+        ("cuda:1", 1, DeviceUnavailable, "1 GPU;"),
+        ("tensorrt", 1, ModelUnusable, "ONNX variant"),
+    ],
 )
-def test_tensorflow_refuses_what_it_does_not_see(asked, gpus, said):
-    with pytest.raises(DeviceUnavailable, match=said):
+def test_tensorflow_refuses_what_it_does_not_see(asked, gpus, kind, said):
+    with pytest.raises(kind, match=said):
         tensorflow_device(Device.parse(asked), gpus)
+
+
+def test_an_accelerator_is_used_where_the_probe_passes():
+    probed = []
+    assert usable_device(Device("auto"), WITH_CUDA, probed.append) == Device("cuda")
+    assert usable_device(Device("tensorrt", 1), WITH_TENSORRT, probed.append) == Device("tensorrt", 1)
+    assert probed == [Device("cuda"), Device("tensorrt", 1)]
+
+
+def test_the_cpu_is_not_probed():
+    assert usable_device(Device("auto"), CPU_ONLY, pytest.fail) == Device("cpu")
+    assert usable_device(Device("cpu"), WITH_CUDA, pytest.fail) == Device("cpu")
+
+
+def test_only_auto_ends_on_the_cpu_where_the_probe_fails(caplog):
+    def probe(device):
+        raise unusable(device, "no driver")
+
+    assert usable_device(Device("auto"), WITH_CUDA, probe) == Device("cpu")
+    assert "device auto goes on with the cpu" in caplog.text
+    with pytest.raises(DeviceUnavailable, match="no driver"):
+        usable_device(Device("cuda"), WITH_CUDA, probe)

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bundle.manifest import Signature, TensorSpec
 from service.errors import DeviceUnavailable, ModelUnusable, RuntimeFailed
+from service.runtimes import onnx as runtime_module
 from service.runtimes.devices import Device
 from service.runtimes.onnx import OnnxRuntime
 
@@ -103,6 +104,11 @@ def test_it_starts_exactly_the_threads_asked_for(bundle, threads):
     assert int(done.stdout) == threads - 1  # the caller's own thread is the first
 
 
+def test_a_run_that_fails_on_its_device_is_never_repeated_on_the_cpu(bundle):
+    """As ONNX Runtime's Python wrapper would, where its fallback is on."""
+    assert not open_model(bundle)._models._answering.args[0]._enable_fallback
+
+
 def test_waiting_threads_do_not_spin(bundle):
     options = open_model(bundle, threads=2)._models._answering.args[0].get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
@@ -146,29 +152,85 @@ def test_a_graph_that_contradicts_the_manifest_is_refused(bundle, tmp_path):
         OnnxRuntime(other.path / "model.onnx", bundle.manifest.signature, variant="fp32", device=CPU, threads=1)
 
 
+def test_the_probe_is_the_graph_that_it_says():
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "probe", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert model.SerializeToString() == runtime_module._PROBE
+
+
+@pytest.fixture
+def cuda_is_listed(monkeypatch):
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    runtime_module._settled.cache_clear()
+    yield
+    runtime_module._settled.cache_clear()
+
+
+@pytest.mark.usefixtures("cuda_is_listed")
 class TestAGpuThatDoesNotStart:
     """ONNX Runtime believes that it has CUDA, and then goes on with the CPU: what a broken driver looks like."""
 
     pytestmark = pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider' is not in available")
 
-    @pytest.fixture(autouse=True)
-    def cuda_is_listed(self, monkeypatch):
-        listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
-
     def test_asked_for_it_is_an_error(self, bundle):
-        with pytest.raises(DeviceUnavailable, match=r"cuda:1 can't run the model.*fell back to CPUExecutionProvider"):
+        with pytest.raises(DeviceUnavailable, match=r"device cuda:1 was asked for.*fell back to CPUExecutionProvider"):
             open_model(bundle, device=Device("cuda", 1))
 
-    def test_auto_goes_on_with_the_cpu_and_says_so(self, bundle, caplog):
-        runtime = open_model(bundle, device=Device("auto"))
-        assert runtime.info.device == "cpu"
-        assert "device auto goes on with the cpu" in caplog.text
-        assert runtime.run({"image": pictures(1)})["probabilities"].shape == (1, 3)
+    def test_auto_goes_on_with_the_cpu_and_says_so_once(self, bundle, caplog):
+        for _ in range(2):
+            runtime = open_model(bundle, device=Device("auto"))
+            assert runtime.info.device == "cpu"
+            assert runtime.run({"image": pictures(1)})["probabilities"].shape == (1, 3)
+        assert caplog.text.count("device auto goes on with the cpu") == 1
 
     def test_a_broken_model_is_still_the_models_fault(self, bundle, tmp_path):
         (tmp_path / "model.onnx").write_bytes(b"not a graph")
         with pytest.raises(ModelUnusable, match="ONNX Runtime can't open it"):
             OnnxRuntime(
-                tmp_path / "model.onnx", bundle.manifest.signature, variant="fp32", device=Device("cuda"), threads=1
+                tmp_path / "model.onnx", bundle.manifest.signature, variant="fp32", device=Device("auto"), threads=1
             )
+
+
+class Gpu:
+    """Stands for a GPU that runs the probe: sessions are the CPU's and say CUDA, but for those that raise `problem`."""
+
+    def __init__(self):
+        self.problem = None
+        self.create = runtime_module._create_session
+
+    def __call__(self, model, device, threads):
+        if device.kind == "cuda" and self.problem:
+            raise RuntimeError(self.problem)
+        session = self.create(model, Device("cpu"), threads)
+        if device.kind == "cuda":
+            session.get_providers = onnxruntime.get_available_providers
+        return session
+
+
+@pytest.fixture
+def gpu(cuda_is_listed, monkeypatch):
+    gpu = Gpu()
+    monkeypatch.setattr(runtime_module, "_create_session", gpu)
+    return gpu
+
+
+@pytest.mark.parametrize("kind", ["cuda", "auto"])
+def test_a_model_that_does_not_fit_a_gpu_that_works_is_refused_alone_and_never_moved_to_the_cpu(bundle, gpu, kind):
+    assert open_model(bundle, device=Device(kind)).info.device == "cuda:0"
+    gpu.problem = "CUDA failure 2: out of memory"
+    with pytest.raises(ModelUnusable, match=r"on device cuda:0.*failure 2: out of memory; .*fewer models"):
+        open_model(bundle, device=Device(kind))
+    gpu.problem = None
+    assert open_model(bundle, device=Device(kind)).info.device == "cuda:0"
+
+
+def test_a_gpu_that_can_not_run_the_probe_is_absent_for_the_whole_process(bundle, gpu):
+    gpu.problem = "CUDA failure 100: no CUDA-capable device is detected"
+    with pytest.raises(DeviceUnavailable, match=r"can't use it: CUDA failure 100.*onnxruntime-gpu\[cuda,cudnn\]"):
+        open_model(bundle, device=Device("cuda"))
+    assert open_model(bundle, device=Device("auto")).info.device == "cpu"
+    gpu.problem = None
+    assert open_model(bundle, device=Device("auto")).info.device == "cpu"

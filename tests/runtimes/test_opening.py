@@ -8,10 +8,10 @@ import pytest
 from bundles import make_bundle
 
 from bundle.manifest import Variant
-from service.errors import ModelUnusable, SettingsError
+from service.errors import DeviceUnavailable, ModelUnusable, SettingsError
 from service.runtimes.cores import usable_cores
 from service.runtimes.devices import Device
-from service.runtimes.opening import choose_variant, open_runtime
+from service.runtimes.opening import check_device, choose_variant, open_runtime
 
 CPU = Device("cpu")
 KERAS = Variant(name="keras", format="saved_model", path=".")
@@ -86,3 +86,16 @@ def test_a_missing_onnx_runtime_is_said_with_its_extra(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as Python marks a module that can't be imported
     with pytest.raises(SettingsError, match=r"ONNX Runtime is not installed.*\.\[service\]"):
         open_runtime(bundle, engine="onnx", device=CPU, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("engine", "device"), [("openvino", "cuda"), ("openvino", "tensorrt"), ("tensorflow", "tensorrt")]
+)
+def test_an_engine_that_never_runs_on_the_device_is_a_start_up_mistake(engine, device):
+    with pytest.raises(DeviceUnavailable, match=f"{device}:0 can't be used by engine {engine}"):
+        check_device(engine, Device(device))
+
+
+@pytest.mark.parametrize("engine", ["auto", "onnx", "openvino", "tensorflow"])
+def test_every_engine_has_the_cpu(engine):
+    check_device(engine, Device("cpu"))

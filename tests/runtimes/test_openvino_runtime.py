@@ -162,7 +162,7 @@ def test_what_is_no_graph_is_refused(tmp_path):
 
 @needs_openvino
 def test_a_gpu_is_refused_and_never_replaced_by_the_cpu(bundle):
-    with pytest.raises(DeviceUnavailable, match="device cuda:0 can't run OpenVINO"):
+    with pytest.raises(ModelUnusable, match="device cuda:0 can't run OpenVINO"):
         open_model(bundle, device=Device("cuda"))
 
 

@@ -141,10 +141,11 @@ def run_closed(path):
 
 
 @pytest.mark.parametrize(
-    ("device", "said"), [("cuda", "TensorFlow sees no GPUs"), ("tensorrt", "needs an ONNX variant")]
+    ("device", "kind", "said"),
+    [("cuda", DeviceUnavailable, "TensorFlow sees no GPUs"), ("tensorrt", ModelUnusable, "needs an ONNX variant")],
 )
-def test_there_is_no_silent_cpu(apart, path, device, said):
-    with pytest.raises(DeviceUnavailable, match=said):
+def test_there_is_no_silent_cpu(apart, path, device, kind, said):
+    with pytest.raises(kind, match=said):
         apart(info_of, path, device)
 
 

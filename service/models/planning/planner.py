@@ -52,8 +52,8 @@ class Planner:
         self._settings = settings
         self._cache = Cache(state_folder(settings))
         self._turn = asyncio.Lock()
-        self.on_cpu = True
-        """Whether versions run on the CPU: the device in use shows when the first one is open."""
+        self.device = settings.device
+        """Where versions run; what "auto" means shows when the first one is open, and is measured on then."""
 
     def task(self, bundle: Bundle, pinned: Mapping[str, object]) -> Task:
         """What is known about a version, for which its model's file has `pinned` that. Reads files.
@@ -76,6 +76,11 @@ class Planner:
         again = kept is None or (kept.busy > machine.BUSY and self._settings.workers == 1)
         return Task(bundle, pins, usual, first, measurable=again, key=key)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether versions run on the CPU, as far as is known."""
+        return self.device in ("auto", "cpu")
+
     def setups(self, bundle: Bundle, pins: Pins) -> list[Setup]:
         """What is worth measuring. Raises ModelUnusable."""
         return candidates(
@@ -93,7 +98,7 @@ class Planner:
         question = Question(
             str(task.bundle.path),
             tuple(self.setups(task.bundle, task.pins)),
-            settings.device,
+            self.device,
             _target(task),
             settings.profile_seconds,
         )
