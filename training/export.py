@@ -8,7 +8,9 @@ outputs whichever are asked for. Whether the files tell the truth is `training.p
 `training.publish`.
 """
 
+import errno
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +43,7 @@ def export(
 
     `explaining`, of `training.explain`, becomes the SavedModel's signature `explain` and the file `explain.onnx`. `say`
     is told why there is no ONNX file, where ONNX can't express the model. Raises ExportUnfaithful where there can't be
-    a SavedModel either.
+    a SavedModel either, OSError where the folder can't be written.
     """
     served = _served(model)
     explained = None if explaining is None else _served(explaining)
@@ -50,13 +52,15 @@ def export(
     try:
         _write_saved_model(serve, folder, explain)
     except Exception as error:  # Keras and TensorFlow raise whatever they like
+        if os.strerror(errno.ENOSPC) in str(error):  # said by TensorFlow with the path of a temporary file
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise ExportUnfaithful(f"the model can't be exported: {error}") from error
     try:
         if explain is not None:
             _write_onnx(explain, folder / EXPLAIN_FILE)
         _write_onnx(serve, folder / PATHS["onnx"])
-    except OSError as error:
-        raise ExportUnfaithful(f"{PATHS['onnx']} can't be written: {error.strerror}") from error
+    except OSError:  # no fault of the model
+        raise
     except Exception as error:  # the converter raises whatever it likes, too
         (folder / EXPLAIN_FILE).unlink(missing_ok=True)
         say(f"there is no ONNX file, only a SavedModel, because {_first_line(error)}")

@@ -37,7 +37,7 @@ def of_data(dataset: Dataset, config: TrainingConfig) -> Iterator[str]:
 def of_recipe(asked: TrainingConfig, config: TrainingConfig, pictures: int) -> Iterator[str]:
     """How it will be trained. `asked` is the configuration before it was fitted to the number of pictures."""
     steps = steps_of_epoch(config, pictures)
-    epochs = f"{'up to ' if config.patience else ''}{config.epochs:,} epochs of {_many(steps, 'step')}"
+    epochs = f"{'up to ' if config.patience else ''}{_many(config.epochs, 'epoch')} of {_many(steps, 'step')}"
     yield (
         f"recipe: {config.architecture}, {epochs} of {_many(min(config.batch_size, pictures), 'picture')}, "
         f"learning rate {config.learning_rate:g}, seed {config.seed}"

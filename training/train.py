@@ -211,10 +211,10 @@ def _refuse_divergence(fit: _Fit, losses: NDArray[np.float32]) -> None:
 
 def _diverged(fit: _Fit, step: int, loss: float) -> TrainingDiverged:
     run = fit.logging.run
+    kept = f"; the last good checkpoint is in {run.folder}" if run and run.saved else ""
     return TrainingDiverged(
         f"the loss became {loss} at step {step:,}, in epoch {fit.position.epoch + 1} of {fit.config.epochs}, so "
-        f"nothing is published{f'; the last good checkpoint is in {run.folder}' if run else ''}; "
-        f"lower the learning rate, which is {fit.config.learning_rate}"
+        f"nothing is published{kept}; train anew with a lower learning rate, which is {fit.config.learning_rate}"
     )
 
 

@@ -106,6 +106,6 @@ def test_a_mixed_example_keeps_the_larger_part():
     kept = augment.draw_mixing(plain(mixup=0.4), 1000, np.random.default_rng(0))["kept"]
     assert 0.5 <= kept.min() < kept.max() <= 1
     pictures = np.stack([np.full(SHAPE, 100, np.uint8), np.full(SHAPE, 200, np.uint8)])
-    mixed = augment.mix(tf.constant(pictures), tf.constant([0.75, 0.5])).numpy()
+    mixed = augment.mix(tf.constant(pictures), tf.constant(pictures[::-1]), tf.constant([0.75, 0.5])).numpy()
     assert mixed[:, 0, 0, 0].tolist() == [125, 150]
     assert augment.draw_mixing(plain(), 10, np.random.default_rng(0)) == {}

@@ -44,16 +44,21 @@ def test_another_seed_gives_another_order(few):
 
 
 def test_any_step_can_be_the_first(dataset, monkeypatch):
-    """The same pictures and the same draws, whatever chunks they come in."""
-    whole = [chunk.tensors for chunk in feed(dataset, flip=True, shift=2, cutout=3).chunks(3, 0)]
+    """The same pictures, draws and partners, whatever chunks they come in."""
+    one = feed(dataset, flip=True, shift=2, cutout=3, mixup=0.4)
+    whole = [chunk.tensors for chunk in one.chunks(3, 0)]
     monkeypatch.setattr(batches, "_STEPS", 4)
-    rest = [chunk.tensors for chunk in feed(dataset, flip=True, shift=2, cutout=3).chunks(3, 7)]
+    rest = [chunk.tensors for chunk in one.chunks(3, 7)]
     for read in (
         lambda tensors: tensors["pictures"]["image"],
         lambda tensors: tensors["targets"]["class"],
         lambda tensors: tensors["draws"]["image"]["flip"],
         lambda tensors: tensors["draws"]["image"]["affine"],
         lambda tensors: tensors["draws"]["image"]["cutout"],
+        lambda tensors: tensors["kept"],
+        lambda tensors: tensors["partners"]["pictures"]["image"],
+        lambda tensors: tensors["partners"]["targets"]["class"],
+        lambda tensors: tensors["partners"]["draws"]["image"]["affine"],
     ):
         assert (np.concatenate(list(map(read, whole)))[7:] == np.concatenate(list(map(read, rest)))).all()
 
@@ -75,6 +80,22 @@ def test_shares_are_the_batch(dataset):
     whole, _ = rows(feed(dataset), 0)
     parts = [rows(feed(dataset, Share(number, 2)), 0)[0] for number in (0, 1)]
     assert (np.stack(parts, axis=2).reshape(whole.shape) == whole).all()
+
+
+def test_partners_are_those_of_the_whole_batch(dataset):
+    """So an example is mixed with the same one, drawn the same way, whoever has it."""
+    (whole, *_), *parts = (
+        [chunk.tensors for chunk in feed(dataset, Share(number, of), shift=2, mixup=0.4).chunks(0, 0)]
+        for number, of in ((0, 1), (0, 2), (1, 2))
+    )
+    for name, kind in (("pictures", "image"), ("targets", "class")):
+        assert (whole["partners"][name][kind] == np.roll(whole[name][kind], 1, axis=1)).all()
+    shifts = whole["draws"]["image"]["affine"], whole["partners"]["draws"]["image"]["affine"]
+    assert (np.roll(shifts[0], 1, axis=1) == shifts[1]).all()
+    for number, (part, *_) in enumerate(parts):
+        assert (part["kept"] == whole["kept"][:, number::2]).all()
+        assert (part["partners"]["pictures"]["image"] == whole["partners"]["pictures"]["image"][:, number::2]).all()
+        assert (part["partners"]["targets"]["class"] == whole["partners"]["targets"]["class"][:, number::2]).all()
 
 
 def test_what_does_not_fill_a_batch_waits(few):

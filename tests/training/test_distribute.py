@@ -16,7 +16,7 @@ from training.errors import ConfigInvalid
 from training.fitting.cluster import Share, share
 from training.train import train
 
-SETTINGS = {"epochs": 2, "dropout": 0.0, "average": 0.9, "shift": 1, "limit": 128}
+SETTINGS = {"epochs": 2, "dropout": 0.0, "average": 0.9, "shift": 1, "mixup": 0.4, "limit": 128}
 PROGRAM = """
 import sys
 import numpy as np

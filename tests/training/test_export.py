@@ -170,3 +170,25 @@ def test_a_model_that_cant_be_exported_at_all_is_refused(tmp_path):
     (tmp_path / "variables").write_text("a file where a folder must be")
     with pytest.raises(ExportUnfaithful, match="can't be exported"):
         export(keras.Model(pixels, scores), tmp_path)
+
+
+def test_a_full_disk_is_no_fault_of_the_model(tmp_path, monkeypatch):
+    """TensorFlow says it in a sentence of its own; both formats raise what every writer raises."""
+    model = keras.Sequential([keras.Input((4, 4, 1), name="image"), keras.layers.Flatten()])
+
+    def full(*_, **__):
+        raise tf.errors.UnknownError(
+            None, None, "{{function_node __wrapped__SaveV2}} /x/part-0; No space left on device"
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.export._write_saved_model", full)
+        with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device$"):
+            export(model, tmp_path / "saved_model")
+
+    def onnx_full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(onnx, "save", onnx_full)
+    with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device$"):
+        export(model, tmp_path / "onnx")

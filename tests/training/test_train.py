@@ -69,6 +69,15 @@ def test_divergence_stops_at_once_and_is_said_with_step_and_learning_rate(datase
         train(shapes.config(epochs=1000, learning_rate=1e30, warmup=0.0), dataset)
 
 
+def test_divergence_before_the_first_checkpoint_promises_none(tmp_path, dataset):
+    config = shapes.config(learning_rate=1e30, warmup=0.0)
+    with (
+        open_run(tmp_path, config, None) as run,
+        pytest.raises(TrainingDiverged, match="so nothing is published; train anew with a lower learning rate"),
+    ):
+        train(config, dataset, Logging(run=run))
+
+
 def test_the_last_good_checkpoint_outlives_divergence(tmp_path, dataset, monkeypatch):
     """Rates that are usual for an epoch and then lose the loss: what was saved before holds finite numbers only."""
     config = shapes.config(epochs=3, limit=320)

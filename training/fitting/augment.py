@@ -83,11 +83,10 @@ def apply(pictures: tf.Tensor, draws: dict[str, tf.Tensor], cutout: int) -> tf.T
     return to_pixels(values)
 
 
-def mix(pictures: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    """Each picture with a part of the one before it."""
-    values = tf.cast(pictures, tf.float32)
+def mix(pictures: tf.Tensor, partners: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+    """Each picture with a part of its partner, uint8 [n, height, width, channels] like both; `kept` is float32 [n]."""
     share = _each(kept)
-    return to_pixels(share * values + (1 - share) * tf.roll(values, 1, axis=0))
+    return to_pixels(share * tf.cast(pictures, tf.float32) + (1 - share) * tf.cast(partners, tf.float32))
 
 
 def to_pixels(values: tf.Tensor) -> tf.Tensor:

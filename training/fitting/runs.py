@@ -75,6 +75,11 @@ class Run:
         with _writing(self.folder):
             write_atomically(self.folder / _RUN, json.dumps(about, indent=2).encode() + b"\n")
 
+    @property
+    def saved(self) -> bool:
+        """Whether there is a checkpoint."""
+        return (self.folder / _CHECKPOINT).exists()
+
     def load(self, data_digest: str) -> tuple[Position, Arrays] | None:
         """Where the run stands, with all variables' values; None before its first checkpoint.
 

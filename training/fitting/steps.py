@@ -1,8 +1,8 @@
 """What TensorFlow computes in a training run: the steps of a chunk in one graph call, and the judging of a split.
 
 One code path for one device and for many: every replica takes its part of a batch, gradients are summed over all of
-them, and losses are divided by the whole batch, so the number of devices does not change what is computed. Called by
-`training.train`.
+them, and losses are divided by the whole batch. What an example needs of others, its partner in mixing, comes with it.
+So the number of devices does not change what is computed. Called by `training.train`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +66,7 @@ def runner(
 
     def on_replica(batch: Tensors, batch_size: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
         batch = _own_part(batch, devices.here)
-        pictures = _augmented(batch, config.cutout)
+        pictures = _pictures(batch, config.cutout)
         with tf.GradientTape() as tape:
             answers = model(pictures, training=True)
             loss = tf.add_n([_loss(answers[head.output], head, batch, config, class_weights) for head in task.heads])
@@ -110,11 +110,17 @@ def _own_part(batch: Tensors, here: int) -> Tensors:
     return mine
 
 
+def _pictures(batch: Tensors, cutout: int) -> Tensors:
+    """What the model is shown, by input: augmented, and mixed where the batch says so."""
+    pictures = _augmented(batch, cutout)
+    if "kept" not in batch:
+        return pictures
+    partners = _augmented(batch["partners"], cutout)
+    return {name: augment.mix(images, partners[name], batch["kept"]) for name, images in pictures.items()}
+
+
 def _augmented(batch: Tensors, cutout: int) -> Tensors:
-    pictures = {name: augment.apply(images, batch["draws"][name], cutout) for name, images in batch["pictures"].items()}
-    if "kept" in batch:
-        pictures = {name: augment.mix(images, batch["kept"]) for name, images in pictures.items()}
-    return pictures
+    return {name: augment.apply(images, batch["draws"][name], cutout) for name, images in batch["pictures"].items()}
 
 
 def _loss(
@@ -125,7 +131,8 @@ def _loss(
     wanted = tf.one_hot(targets, len(head.labels))
     if "kept" in batch:
         kept = batch["kept"][:, tf.newaxis]
-        wanted = kept * wanted + (1 - kept) * tf.roll(wanted, 1, axis=0)
+        others = tf.one_hot(batch["partners"]["targets"][head.name], len(head.labels))
+        wanted = kept * wanted + (1 - kept) * others
     losses = keras.losses.categorical_crossentropy(wanted, answers, label_smoothing=config.label_smoothing)
     if head.name in class_weights:
         losses *= tf.gather(tf.constant(class_weights[head.name]), targets)

@@ -1,7 +1,8 @@
 """Reads a Keras model from a `.keras` or a `.h5` file, also from the `.h5` of Keras 2.
 
-Lambda layers are never unpacked: they hold code of whoever made the file. A class of the user's own is imported only
-where `--custom` names it. What Keras 3 can't read is tried with tf-keras where that is installed.
+A file that brings code along, such as a Lambda layer, is refused by `keras_code` before any loader sees it. A class of
+the user's own is imported only where `--custom` names it. What Keras 3 can't read is tried with tf-keras where that is
+installed.
 """
 
 import importlib
@@ -21,7 +22,7 @@ import tensorflow as tf
 
 from bundle.manifest import TensorSpec
 from training.errors import ConfigInvalid, ModelUnreadable
-from training.foreign import keras_wrapping, saved_model, tf_graph
+from training.foreign import keras_code, keras_wrapping, saved_model, tf_graph
 from training.foreign.original import Array, Arrays, Original, in_fixed_batches
 from training.visualize.walk import has_graph
 
@@ -49,6 +50,7 @@ _OF_KERAS_2 = {"DepthwiseConv2D": _DepthwiseConv2D}
 def read(path: Path, custom: Sequence[str] = ()) -> Original:
     """The model in the file; `custom` names classes as "module:Name". Raises ModelUnreadable, ConfigInvalid."""
     objects = _objects(path, custom)
+    keras_code.refuse_code(path, objects)
     try:
         model = _load(path, objects)
     except Exception as error:  # damaged files and old formats fail in many ways
@@ -61,6 +63,7 @@ def read(path: Path, custom: Sequence[str] = ()) -> Original:
 def load(path: Path, custom: Sequence[str] = ()) -> Any:
     """The Keras 3 model in the file. Raises ModelUnreadable, ConfigInvalid."""
     objects = _objects(path, custom)
+    keras_code.refuse_code(path, objects)
     try:
         return _load(path, objects)
     except Exception as error:
@@ -181,11 +184,6 @@ def _unreadable(path: Path, error: Exception, remedy: str = "") -> ModelUnreadab
     other = f"; {remedy}" if remedy else ""
     if unknown is not None:
         return ModelUnreadable(f"{path}: {_unknown(unknown[1], reason)}{other}")
-    if "ambda" in reason and "unsafe" in reason.lower():
-        return ModelUnreadable(
-            f"{path}: it has a Lambda layer, which is code that came with the file and is never run here; write the "
-            "model with model.export(FOLDER) where it was made and publish FOLDER"
-        )
     return ModelUnreadable(f"{path}: Keras can't read it: {_cut(reason)}{other}")
 
 
@@ -194,13 +192,8 @@ def _unknown(found: str, reason: str) -> str:
     registered = _REGISTERED.search(reason)
     full = registered[1] if registered is not None else found
     name = full.rpartition(">")[2]
-    called = f"{name!r}, registered as {full!r}," if ">" in full else repr(name)
     module = re.search(rf"'module': '([\w.]+)', 'class_name': '{re.escape(name)}'", reason)
-    home = "module" if module is None or module[1] in {"builtins", "__main__"} else module[1]
-    return (
-        f"{called} is not a layer of Keras; give --custom {home}:{name}, where {home} is the Python module that "
-        "defines it, or write the model with model.export(FOLDER) where it was made and publish FOLDER"
-    )
+    return keras_code.not_of_keras(full, None if module is None else module[1])
 
 
 def _cut(reason: str, most: int = 300) -> str:

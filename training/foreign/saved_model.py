@@ -1,7 +1,8 @@
 """Reads a SavedModel folder: any TensorFlow model that takes decoded pictures, whatever wrote it.
 
 Used is the signature `serving_default` or, where that takes no pictures, the only other one that does. A signature that
-takes encoded bytes is not used: decoding is Convoy's own part of the contract.
+takes encoded bytes is not used: decoding is Convoy's own part of the contract. A graph that reaches files or runs
+Python is refused by `graph_code` before anything of it is run.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from bundle.manifest import TensorSpec
 from training.errors import ModelUnreadable
-from training.foreign import keras_wrapping, tf_graph
+from training.foreign import graph_code, keras_wrapping, tf_graph
 from training.foreign.original import Array, Arrays, Original, in_fixed_batches
 
 FILE = "saved_model.pb"
@@ -51,7 +52,10 @@ def _load(path: Path, folder: Path) -> Any:
     if not (folder / FILE).is_file():
         raise ModelUnreadable(f"{path}: there is no {FILE} in this folder; give a SavedModel's folder or a model file")
     try:
+        graph_code.refuse_code(path, tf.__internal__.saved_model.parse_saved_model(str(folder)))
         return tf.saved_model.load(str(folder))
+    except ModelUnreadable:
+        raise
     except Exception as error:  # damaged files fail in many ways
         raise ModelUnreadable(f"{path}: TensorFlow can't read it: {' '.join(str(error).split())}") from error
 
