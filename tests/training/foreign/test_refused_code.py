@@ -288,7 +288,7 @@ def saved_by_tensorflow_1(folder, *, writes, sparse=False):
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         pixels = v1.placeholder(tf.float32, (None, 8, 8, 3))
-        weights = v1.get_variable("w", (192, 2))
+        weights = v1.get_variable("w", (192, 2), initializer=v1.zeros_initializer())
         saves = (
             [tf.raw_ops.SaveV2(prefix="o", tensor_names=["x"], shape_and_slices=[""], tensors=[tf.constant(1.0)])]
             if writes
