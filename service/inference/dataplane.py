@@ -30,7 +30,7 @@ from service.inference.values import Answer, Images, Reply, Request
 from service.models.registry import Registry
 from service.models.version import Servable
 from service.runtimes.base import Array, Arrays
-from service.runtimes.cores import usable_cores
+from service.runtimes.usable import usable_cores
 
 T = TypeVar("T")
 

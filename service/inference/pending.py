@@ -11,7 +11,7 @@ from service.batching.batcher import Batcher
 from service.batching.entries import Priority
 from service.config import MEBIBYTE
 from service.errors import MemoryFull, RequestInvalid
-from service.runtimes.memory import usable_memory
+from service.runtimes.usable import usable_memory
 
 # Of the memory there is; a message and the pictures in it are two copies for a while.
 _SHARE: Final = 8

@@ -26,9 +26,9 @@ from service.inference.room import Room
 from service.jobs.ahead import GROUP, map_ahead
 from service.models import golden
 from service.runtimes.base import Array, Runtime, RuntimeInfo
-from service.runtimes.cores import usable_cores
 from service.runtimes.devices import Device
 from service.runtimes.opening import Engine, open_runtime
+from service.runtimes.usable import usable_cores
 
 DEFAULT_TOP_K: Final = 5
 _BATCHES_AHEAD: Final = 2

@@ -13,7 +13,7 @@ from service.inference.dataplane import DataPlane
 from service.inference.pending import PendingBytes
 from service.inference.values import Request
 from service.models.version import ModelQuery
-from service.runtimes.memory import usable_memory
+from service.runtimes.usable import usable_memory
 
 TINY = ModelQuery("tiny")
 MEBIBYTE = 1 << 20
