@@ -79,7 +79,7 @@ class DataPlane:
         try:
             inputs, count, k = self._checked(request, servable)
             size = _size(inputs)
-            self._pending.check(size, request.priority, servable.batcher)
+            self._pending.check(size, request.priority, servable.batcher.retry_after)
             rows = _as_rows(inputs)
             pictures: Pictures | None = None
             if rows is None:
