@@ -26,7 +26,7 @@ from service.runtimes.usable import usable_cores
 
 log = logging.getLogger(__name__)
 
-_FORMAT: Final = 4  # of the file, and of what is measured: a change makes every kept choice void
+_FORMAT: Final = 5  # of the file, and of what is measured: a change makes every kept choice void
 _ENGINES: Final = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorflow")
 
 

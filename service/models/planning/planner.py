@@ -111,7 +111,7 @@ class Planner:
     def choose(self, task: Task, table: Sequence[Measured], busy: float) -> Choice:
         """The best plan of the table, measured while others had the share `busy` of the cores; or the usual plan."""
         cores = usable_cores() if self.on_cpu else math.inf
-        best = choose(table, _target(task), cores, disturbed=busy > machine.BUSY)
+        best = choose(table, _target(task), cores, usual=task.usual.engine, disturbed=busy > machine.BUSY)
         best = best or Choice(task.usual, "no plan could be measured in time", tuple(table))
         if busy <= machine.BUSY:
             return replace(best, busy=busy)
