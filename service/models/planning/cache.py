@@ -22,11 +22,11 @@ from bundle.store import Bundle
 from service.config import Settings
 from service.models.planning.candidates import Pins
 from service.models.planning.plan import Choice
-from service.runtimes.cores import usable_cores
+from service.runtimes.usable import usable_cores
 
 log = logging.getLogger(__name__)
 
-_FORMAT: Final = 4  # of the file, and of what is measured: a change makes every kept choice void
+_FORMAT: Final = 5  # of the file, and of what is measured: a change makes every kept choice void
 _ENGINES: Final = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorflow")
 
 

@@ -24,6 +24,9 @@ NO_TIME: Final = "there was no time left to measure it"
 BROKE: Final = "the profiler broke"
 # Two plans nearer than this are equal: the same plan measured twice differs as much.
 _NEAR: Final = 0.03
+# An engine beside the usual one must give a tenth more: loaded for a tiny model, OpenVINO took 60 MiB and a quarter of
+# a second of the start.
+_OTHER_ENGINE: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +75,21 @@ class Measured:
     @property
     def cost(self) -> float:
         """The core seconds of one picture in a full batch, with what the server does for it and for the batch."""
-        batch = SERVER_SECONDS_PER_BATCH / self.plan.max_batch_size
-        return self.plan.cores / self.images_per_second + SERVER_SECONDS_PER_IMAGE + batch
+        return self.plan.cores / self.images_per_second + self._beside
+
+    @property
+    def _beside(self) -> float:
+        """The core seconds that the server takes beside the run, for a picture and for its part of the batch."""
+        return SERVER_SECONDS_PER_IMAGE + SERVER_SECONDS_PER_BATCH / self.plan.max_batch_size
 
     def served(self, cores: float) -> float:
         """Pictures a second that a server on so many cores can give by it: it was measured without one.
 
-        The event loop hands over so many at most, and what the server does for a picture takes its share of the cores
-        that run the model.
+        The event loop hands over so many at most, and what the server does for a picture and a batch takes its share of
+        the cores that run the model.
         """
         model = min(self.plan.cores, cores) / self.images_per_second
-        return min(self.images_per_second, 1 / LOOP_SECONDS_PER_IMAGE, cores / (SERVER_SECONDS_PER_IMAGE + model))
+        return min(self.images_per_second, 1 / LOOP_SECONDS_PER_IMAGE, cores / (self._beside + model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +123,14 @@ class Choice:
         return bool(self.table) and not any(row.refused.startswith((NO_TIME, BROKE)) for row in self.table)
 
 
-def choose(table: Sequence[Measured], target: float, cores: float, *, disturbed: bool = False) -> Choice | None:
+def choose(
+    table: Sequence[Measured], target: float, cores: float, *, usual: Engine = "onnx", disturbed: bool = False
+) -> Choice | None:
     """The plan by which a server on `cores` gives the most, with its p99 within `target` seconds.
 
-    `cores` is infinite where the model does not run on them. None where nothing was measured; where the measurement was
-    `disturbed`, what was cut counts as not measured: others had the time in which its better batches would have been.
+    `cores` is infinite where the model does not run on them; an engine beside the `usual` one must be worth it. None
+    where nothing was measured; where the measurement was `disturbed`, what was cut counts as not measured: others had
+    the time in which its better batches would have been.
     Of nearly equal ones that with the fewest cores, then the fewest threads a run, then the least cost: plans are
     measured with nothing beside them, and a run of several threads waits for that one of them whose core decodes a
     picture. Where none is within the target it is the one with the lowest p99.
@@ -130,8 +140,8 @@ def choose(table: Sequence[Measured], target: float, cores: float, *, disturbed:
         return None
     within = [row for row in usable if row.p99 <= target]
     if within:
-        least = max(row.served(cores) for row in within) * (1 - _NEAR)
-        near = [row for row in within if row.served(cores) >= least]
+        worth = [row.served(cores) * (1 if row.plan.engine == usual else _OTHER_ENGINE) for row in within]
+        near = [row for row, worth_of in zip(within, worth, strict=True) if worth_of >= max(worth) * (1 - _NEAR)]
         best = min(near, key=lambda row: (row.plan.cores, row.plan.threads, row.cost))
         relation = f"what a server gives most by, of {len(within)} plans within"
     else:

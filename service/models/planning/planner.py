@@ -19,8 +19,8 @@ from service.models.planning.cache import Cache
 from service.models.planning.candidates import Pins, Setup, candidates, default_plan
 from service.models.planning.plan import Choice, Measured, Plan, choose
 from service.models.planning.process import Question, ask
-from service.runtimes.cores import usable_cores
 from service.runtimes.opening import Engine
+from service.runtimes.usable import usable_cores
 
 _MODULES: Final[dict[str, Engine]] = {"onnxruntime": "onnx", "openvino": "openvino", "tensorflow": "tensorflow"}
 PROVISIONAL: Final = "not measured yet"
@@ -111,7 +111,7 @@ class Planner:
     def choose(self, task: Task, table: Sequence[Measured], busy: float) -> Choice:
         """The best plan of the table, measured while others had the share `busy` of the cores; or the usual plan."""
         cores = usable_cores() if self.on_cpu else math.inf
-        best = choose(table, _target(task), cores, disturbed=busy > machine.BUSY)
+        best = choose(table, _target(task), cores, usual=task.usual.engine, disturbed=busy > machine.BUSY)
         best = best or Choice(task.usual, "no plan could be measured in time", tuple(table))
         if busy <= machine.BUSY:
             return replace(best, busy=busy)
