@@ -15,7 +15,6 @@ ServiceError
   ModelUnusable           a version can't be opened or does not reproduce its golden samples
   FilesIncomplete         a version's files are not what its manifest says, as while it is being copied
   RuntimeFailed           the runtime threw while it ran the call's rows, or did not come back
-  RuntimesLost            nothing that served answers any more, and only a new process may help: a worker ends with it
 """
 
 
@@ -105,7 +104,3 @@ class FilesIncomplete(ModelUnusable):
 
 class RuntimeFailed(ServiceError):
     """The runtime threw while it ran the call's rows, or did not come back."""
-
-
-class RuntimesLost(ServiceError):
-    """Nothing that served answers any more, and only a new process may help."""

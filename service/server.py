@@ -20,7 +20,7 @@ from service.api.grpcio_transport import GrpcioTransport
 from service.api.health import Health
 from service.api.status import Guard
 from service.config import MEBIBYTE, Settings, Shared
-from service.errors import RuntimesLost, SettingsError
+from service.errors import SettingsError
 from service.inference.dataplane import DataPlane
 from service.inference.pending import PendingBytes
 from service.inference.room import Room
@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 1.0
 STUCK_SECONDS = 15.0
+
+
+class RuntimesLost(Exception):
+    """Nothing that served answers any more, in words, and only a new process may help."""
 
 
 class Server:

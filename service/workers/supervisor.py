@@ -44,8 +44,9 @@ GROWN_UP_SECONDS = 60.0
 # Lives in a row in which a worker did not grow up and lost its runtimes, after which one more is not what helps.
 LOST_AFTER = 3
 
-# A worker that was told to end before it could listen to signals had taken nothing yet.
-DRAINED = (0, -signal.SIGTERM)
+# A worker that was told to end before it could listen to signals had taken nothing yet; one that ends because it has lost
+# its runtimes drains as well.
+DRAINED = (0, LOST, -signal.SIGTERM)
 
 
 class Supervisor:

@@ -12,8 +12,8 @@ import pickle
 import signal
 import sys
 
-from service.errors import RuntimesLost, SettingsError
-from service.server import Server
+from service.errors import SettingsError
+from service.server import RuntimesLost, Server
 from service.telemetry import logs
 from service.workers.orders import LOST, MISTAKE, Orders
 

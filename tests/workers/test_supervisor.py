@@ -64,12 +64,11 @@ async def test_a_worker_that_never_lives_is_told_of_and_tried_again(pair, caplog
 
 async def test_only_where_all_lose_their_runtimes_again_and_again_is_it_dead(pair, monkeypatch):
     parent = pair(*python(f"print('CUDA failure 700'); raise SystemExit({LOST})"))
-    others = parent._workers[0]
-    monkeypatch.setattr(others, "count", lambda _: None)  # as if it ended for some other reason
     running = asyncio.create_task(parent.run())
-    await until(lambda: restarts(parent, 1) >= supervisor.LOST_AFTER)
-    assert parent._stuck() is None
-    monkeypatch.undo()
+    with monkeypatch.context() as otherwise:
+        otherwise.setattr(parent._workers[0], "count", lambda _: None)  # as if it ended for some other reason
+        await until(lambda: restarts(parent, 1) >= supervisor.LOST_AFTER)
+        assert parent._stuck() is None
     await until(lambda: all(worker.lost() for worker in parent._workers))
     count = parent._workers[1]._losses
     assert f"worker 1: lost its runtimes {count} times in a row: CUDA failure 700" in (parent._stuck() or "")
