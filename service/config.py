@@ -68,8 +68,8 @@ class Settings:
     )
     threads: int = _knob(
         0,
-        doc="CPU threads of one inference, and times --instances of decoding; 0: as planned, else all cores or a "
-        "worker's share.",
+        doc="CPU threads of one inference; 0: as planned, else all cores or a worker's share. With --instances or "
+        "--workers set too, threads times instances decode, else all cores do.",
         least=0,
     )
     instances: int = _knob(0, doc="Copies of each model that run side by side; 0: as planned, else 1.", least=0)
@@ -120,6 +120,16 @@ class Settings:
     drain_timeout: float = _knob(30.0, doc="Seconds that accepted calls may take after that.", least=0, most=_WEEK)
     log_level: Literal["debug", "info", "warning", "error"] = _knob("info", doc="Least severe events to log.")
     log_format: Literal["auto", "json", "text"] = _knob("auto", doc="json or text; auto means text on a terminal.")
+
+    @property
+    def decoding_threads(self) -> int:
+        """As many as run a model, where the settings say how many those are; else 0: one for each usable core.
+
+        `threads` alone leaves the instances to the plan, which may take all cores.
+        """
+        if self.instances or self.workers > 1:
+            return self.threads * max(1, self.instances)
+        return 0
 
     def __post_init__(self) -> None:
         """Holds every number to the limits of its declaration."""

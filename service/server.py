@@ -73,7 +73,7 @@ class Server:
             self.models,
             limits=limits(settings),
             max_images_per_call=settings.max_images_per_call,
-            threads=settings.threads * max(1, settings.instances),
+            threads=settings.decoding_threads,
             room=Room(processes=settings.workers),
             pending=PendingBytes(settings.max_pending_mb * MEBIBYTE, processes=settings.workers),
         )
@@ -221,7 +221,7 @@ class Server:
 def _lacking_in_native(settings: Settings) -> str:
     """What the settings ask for that the native transport can't do, with the remedy; empty where there is nothing."""
     if tls.wanted(settings):
-        return "has no TLS; drop --tls-cert and --tls-key"
+        return "has no TLS; drop the --tls flags"
     if settings.max_connection_age > 0:
         return "can't age connections; drop --max-connection-age"
     return ""

@@ -46,6 +46,21 @@ def test_the_limits_themselves_are_allowed():
     assert settings(port=0, metrics_port=65535, max_message_mb=2047, poll_interval=0).max_message_mb == 2047
 
 
+@pytest.mark.parametrize(
+    ("values", "threads"),
+    [
+        ({}, 0),
+        ({"threads": 1}, 0),  # the plan may take an instance for each core
+        ({"threads": 2, "instances": 3}, 6),
+        ({"instances": 3}, 0),
+        ({"threads": 2, "workers": 4}, 2),
+        ({"threads": 2, "workers": 4, "instances": 3}, 6),
+    ],
+)
+def test_as_many_threads_decode_as_run_a_model_where_that_is_settled(values, threads):
+    assert settings(**values).decoding_threads == threads
+
+
 def test_settings_do_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings().port = 1  # type: ignore[misc]

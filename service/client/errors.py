@@ -5,7 +5,7 @@
       CallFailed            a whole call has no answer
         ServerUnavailable     not reachable or not ready, after the retries
         DeadlineExceeded      no answer within the call's time
-        Overloaded            the server's queue is full, or too long for the call's time
+        Overloaded            the server has no room for the call, or its queue is too long for the call's time
         InvalidRequest        the request contradicts the model's signature or a limit
         MessageTooLarge       the call's bytes are over the server's limit
         ModelNotFound         no such model, version or label
@@ -70,7 +70,7 @@ class DeadlineExceeded(CallFailed):
 
 
 class Overloaded(CallFailed):
-    """The server's queue is full, or too long for the call's time.
+    """The server has no room for the call, in its queue or in memory, or its queue is too long for the call's time.
 
     `retry_after` is the server's estimate of the seconds after which it makes sense to try again; None where it gave
     none.
@@ -142,8 +142,8 @@ _MEANING: dict[grpc.StatusCode, tuple[type[CallFailed], str]] = {
     _Code.CANCELLED: (CallCancelled, "the call was cancelled, as it is when its client is closed ({details})"),
 }
 _OTHERWISE = (ServerFailed, "failed with {code}: {details}; see the server's log")
-# gRPC has one code for a full queue and for a message over a limit; the latter only shows in gRPC's words, or in
-# those of the native transport.
+# gRPC has one code for a server that is full and for a message over a limit; the latter only shows in gRPC's words, or
+# in those of the native transport.
 _LARGER = ("larger than max", "(--max-message-mb)")
 _TOO_LARGE = (MessageTooLarge, "{details}; send fewer or smaller pictures a call, or raise the server's message limit")
 # UNAVAILABLE is the server's own word, or gRPC's where it did not reach one, which only shows in its words: they are

@@ -34,7 +34,10 @@ def credentials(root_certificates: File, certificate_chain: File, private_key: F
     Without `root_certificates` the server's certificate is checked against gRPC's own list of public authorities.
     """
     if (certificate_chain is None) != (private_key is None):
-        raise ValueError("a client's certificate needs its private key; give both certificate_chain and private_key")
+        raise ValueError(
+            "a client's certificate needs its private key; give both certificate_chain and private_key "
+            "(--tls-cert and --tls-key)"
+        )
     roots = pem.certificates(Path(root_certificates)) if root_certificates is not None else None
     if certificate_chain is None or private_key is None:
         return None if roots is None else grpc.ssl_channel_credentials(roots)

@@ -30,7 +30,7 @@ from service.inference.values import Answer, Images, Reply, Request
 from service.models.registry import Registry
 from service.models.version import Servable
 from service.runtimes.base import Array, Arrays
-from service.runtimes.cores import usable_cores
+from service.runtimes.usable import usable_cores
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class DataPlane:
         try:
             inputs, count, k = self._checked(request, servable)
             size = _size(inputs)
-            self._pending.check(size, request.priority, servable.batcher)
+            self._pending.check(size, request.priority, servable.batcher.retry_after)
             rows = _as_rows(inputs)
             pictures: Pictures | None = None
             if rows is None:

@@ -88,11 +88,13 @@ def decode_part(
 ) -> Part:
     """Decodes these pictures of every input; what is a tensor already is taken as it is.
 
-    `wanted` is asked before each: where it says no, the rest is left out.
+    `wanted` is asked before each, and again when there is room for it: where it says no, the rest is left out.
     """
     part = Part()
     decoded: dict[str, list[Array]] = {name: [] for name in pictures.inputs}
     for number in numbers:
+        if not wanted():  # who left keeps nobody waiting behind it for room
+            break
         taken = room.take(pictures.work[number])
         try:
             if not wanted():

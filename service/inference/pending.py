@@ -5,13 +5,13 @@ hold is counted in bytes. The invariant: never more than the limit, and what a c
 Belongs to the event loop; owned by the data plane.
 """
 
+from collections.abc import Callable
 from typing import Final
 
-from service.batching.batcher import Batcher
 from service.batching.entries import Priority
 from service.config import MEBIBYTE
 from service.errors import MemoryFull, RequestInvalid
-from service.runtimes.memory import usable_memory
+from service.runtimes.usable import usable_memory
 
 # Of the memory there is; a message and the pictures in it are two copies for a while.
 _SHARE: Final = 8
@@ -24,10 +24,11 @@ class PendingBytes:
         self._most = most or usable_memory() // (_SHARE * processes)
         self.pending = 0
 
-    def check(self, size: int, priority: Priority, batcher: Batcher) -> None:
-        """Whether a call of `size` bytes for the batcher can be added; class batch only gets half of the room.
+    def check(self, size: int, priority: Priority, retry_after: Callable[[], float]) -> None:
+        """Whether a call of `size` bytes can be added; class batch only gets half of the room.
 
-        Raises MemoryFull when there is no room, and RequestInvalid for what there never will be room for.
+        Raises MemoryFull when there is no room, with the seconds that `retry_after` then estimates, and RequestInvalid
+        for what there never will be room for.
         """
         most = self._most if priority is Priority.INTERACTIVE else self._most // 2
         if size > most:
@@ -37,7 +38,7 @@ class PendingBytes:
                 f"pending (--max-pending-mb{share}); split it into several calls"
             )
         if self.pending + size > most:
-            raise MemoryFull(self.pending, size, most, batcher.retry_after())
+            raise MemoryFull(self.pending, size, most, retry_after())
 
     def add(self, size: int) -> None:
         """Counts a call that was checked, until `release`."""

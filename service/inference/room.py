@@ -12,7 +12,7 @@ from typing import Final
 from PIL import Image
 
 from bundle.preprocessing import PEAK_BYTES_A_PIXEL
-from service.runtimes.memory import usable_memory
+from service.runtimes.usable import usable_memory
 
 # Of the memory there is: the rest is for models, requests and what is decoded.
 _SHARE: Final = 2

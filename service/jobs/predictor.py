@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 
@@ -26,12 +26,15 @@ from service.inference.room import Room
 from service.jobs.ahead import GROUP, map_ahead
 from service.models import golden
 from service.runtimes.base import Array, Runtime, RuntimeInfo
-from service.runtimes.cores import usable_cores
 from service.runtimes.devices import Device
 from service.runtimes.opening import Engine, open_runtime
+from service.runtimes.usable import usable_cores
 
 DEFAULT_TOP_K: Final = 5
 _BATCHES_AHEAD: Final = 2
+
+Encoded: TypeAlias = bytes | bytearray | memoryview
+"""A picture's file, as sources and engines hand it over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +112,11 @@ class Predictor:
         """What runs the model."""
         return self._runtime.info
 
-    def __call__(self, images: Sequence[bytes]) -> list[Prediction | Failure]:
+    def __call__(self, images: Sequence[Encoded]) -> list[Prediction | Failure]:
         """One answer for each picture, in order. Raises RuntimeFailed."""
         return list(self.stream(images))
 
-    def stream(self, images: Iterable[bytes | Failure]) -> Iterator[Prediction | Failure]:
+    def stream(self, images: Iterable[Encoded | Failure]) -> Iterator[Prediction | Failure]:
         """The same without end: pictures are decoded ahead while a batch runs, in bounded memory.
 
         A `Failure` among the images, such as a file that could not be read, comes out in its place.
@@ -133,12 +136,13 @@ class Predictor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _decode(self, image: bytes | Failure) -> Array | Failure:
+    def _decode(self, image: Encoded | Failure) -> Array | Failure:
         if isinstance(image, Failure):
             return image
-        taken = self._room.take(work_of(image, self._limits))
+        data = image if isinstance(image, bytes) else memoryview(image).tobytes()
+        taken = self._room.take(work_of(data, self._limits))
         try:
-            return decode(image, self._input, self._limits)
+            return decode(data, self._input, self._limits)
         except ImageError as error:
             return Failure(str(error))
         finally:

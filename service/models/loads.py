@@ -47,7 +47,9 @@ class Loads:
             if known is None:
                 self._versions.move(self._versions.add(name, number), State.UNAVAILABLE, printable(str(error)))
             return
-        known = self._versions.of(name).get(number)  # it may have been forgotten meanwhile
+        before, known = known, self._versions.of(name).get(number)
+        if known is None and before is not None:
+            return  # forgotten meanwhile: it is not wanted any more
         if known is not None and self._failures.stands(path):
             return
         if known is None or not known.arriving:

@@ -13,8 +13,8 @@ from bundle.manifest import Variant
 from bundle.store import Bundle
 from service.errors import DeviceUnavailable, ModelUnusable, SettingsError
 from service.runtimes.base import Runtime
-from service.runtimes.cores import usable_cores
 from service.runtimes.devices import Device
+from service.runtimes.usable import usable_cores
 
 Engine = Literal["auto", "onnx", "openvino", "tensorflow"]
 # The arithmetic of a run: as the variant has it, or its fp32 parts in bf16 (OpenVINO, on CPUs that can).

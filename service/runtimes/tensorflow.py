@@ -14,9 +14,9 @@ from typing import Any, Final
 from bundle.manifest import Signature, TensorSpec
 from service.errors import ModelUnusable, RuntimeFailed
 from service.runtimes.base import Array, Arrays, RuntimeInfo
-from service.runtimes.cores import usable_cores
 from service.runtimes.devices import Device, tensorflow_device
 from service.runtimes.signature import check_explanations, check_signature
+from service.runtimes.usable import usable_cores
 
 _logger = logging.getLogger(__name__)
 

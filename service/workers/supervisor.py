@@ -26,7 +26,7 @@ from service.config import Settings, Shared
 from service.doors import Doors
 from service.errors import SettingsError
 from service.models import repository
-from service.runtimes.cores import usable_cores
+from service.runtimes.usable import usable_cores
 from service.telemetry.http import HttpServer
 from service.telemetry.metrics import WorkersMetrics
 from service.workers import asking

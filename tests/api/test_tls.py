@@ -147,6 +147,7 @@ async def test_files_that_can_not_be_used_are_a_start_up_mistake(repository, giv
         Server(settings(repository, **files))
 
 
-async def test_the_native_transport_has_no_tls(repository):
-    with pytest.raises(SettingsError, match="--transport native has no TLS; drop --tls-cert and --tls-key or use grp"):
-        Server(settings(repository, transport="native", **served("first")))
+@pytest.mark.parametrize("files", [served("first"), {"tls_client_ca": FOLDER / "first-ca.pem"}])
+async def test_the_native_transport_has_no_tls(repository, files):
+    with pytest.raises(SettingsError, match="--transport native has no TLS; drop the --tls flags or use grpcio"):
+        Server(settings(repository, transport="native", **files))

@@ -24,7 +24,7 @@ from servers import LOCALHOST, ServeProcess, arguments, process
 import convoy
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1 import classifier_pb2_grpc
-from service.runtimes.cores import usable_cores
+from service.runtimes.usable import usable_cores
 
 PICTURES = [encode(each) for each in np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)]
 REQUEST = pb.ClassifyRequest(model=pb.ModelSpec(name="tiny"), inputs=[pb.Input(images=PICTURES)])

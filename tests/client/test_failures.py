@@ -324,7 +324,7 @@ async def test_cancelling_the_task_is_not_an_error_of_the_call(server, canned):
         ({"max_message_bytes": 100}, "max_message_bytes is 100"),
         ({"root_certificates": ca("first"), "credentials": grpc.ssl_channel_credentials()}, "exclude each other"),
         ({"root_certificates": __file__}, "is not a file of certificates in PEM form"),
-        ({"certificate_chain": ca("first")}, "give both certificate_chain and private_key"),
+        ({"certificate_chain": ca("first")}, r"both certificate_chain and private_key \(--tls-cert and --tls-key\)"),
         (asking("first") | {"private_key": asking("second")["private_key"]}, "is not the private key of"),
     ],
 )

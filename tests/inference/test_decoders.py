@@ -13,7 +13,7 @@ from servers import until
 from bundle.preprocessing import Limits
 from service.inference import decoding as decoding_module
 from service.inference.decoders import WORTH, Decoders
-from service.inference.decoding import Part, Pictures, split, work_of, work_of_each
+from service.inference.decoding import Part, Pictures, decode_part, split, work_of, work_of_each
 from service.inference.pace import ENOUGH
 from service.inference.room import Room
 
@@ -128,6 +128,22 @@ async def test_what_is_in_a_thread_ends_at_the_next_picture_when_its_caller_leav
         held.open()
         await waiting
     assert held.pictures == [b"small", b"here"]
+
+
+def test_who_left_does_not_wait_for_room():
+    """Whoever waits for it is overtaken by nobody."""
+    room, parts = Room(work_of(BOMB, Limits())), list[Part]()
+    taken = room.take(work_of(BOMB, Limits()))
+    bombs = call({"image": [BOMB] * 2})
+    gone = threading.Thread(
+        target=lambda: parts.append(decode_part(bombs, range(2), Limits(), room, lambda: False)), daemon=True
+    )
+    gone.start()
+    gone.join(10)
+    try:
+        assert parts == [Part()]
+    finally:
+        room.give_back(taken)
 
 
 async def test_who_left_is_reckoned_with_no_longer_though_a_thread_has_his_pictures(held):

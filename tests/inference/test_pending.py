@@ -13,52 +13,50 @@ from service.inference.dataplane import DataPlane
 from service.inference.pending import PendingBytes
 from service.inference.values import Request
 from service.models.version import ModelQuery
-from service.runtimes.memory import usable_memory
+from service.runtimes.usable import usable_memory
 
 TINY = ModelQuery("tiny")
 MEBIBYTE = 1 << 20
 
 
-class Slow:
-    """What is asked of a batcher."""
-
-    def retry_after(self) -> float:
-        return 2.5
+def slow() -> float:
+    """What a batcher estimates."""
+    return 2.5
 
 
 def test_who_finds_no_room_is_told_when_to_try_again():
     pending = PendingBytes(10 * MEBIBYTE)
-    pending.check(10 * MEBIBYTE, Priority.INTERACTIVE, Slow())
+    pending.check(10 * MEBIBYTE, Priority.INTERACTIVE, slow)
     pending.add(9 * MEBIBYTE)
     said = "the server has 9.0 MiB pending and this call brings 2.0, over the limit of 10.0; try again shortly"
     with pytest.raises(MemoryFull, match=said) as full:
-        pending.check(2 * MEBIBYTE, Priority.INTERACTIVE, Slow())
+        pending.check(2 * MEBIBYTE, Priority.INTERACTIVE, slow)
     assert full.value.retry_after == 2.5
     pending.release(9 * MEBIBYTE)
-    pending.check(10 * MEBIBYTE, Priority.INTERACTIVE, Slow())
+    pending.check(10 * MEBIBYTE, Priority.INTERACTIVE, slow)
 
 
 def test_what_never_fits_is_told_to_split():
     pending = PendingBytes(10 * MEBIBYTE)
     with pytest.raises(RequestInvalid, match=r"brings 11.0 MiB, the server never has more than 10.0 pending \(--max-"):
-        pending.check(11 * MEBIBYTE, Priority.INTERACTIVE, Slow())
+        pending.check(11 * MEBIBYTE, Priority.INTERACTIVE, slow)
     with pytest.raises(RequestInvalid, match=r"than 5.0 pending \(--max-pending-mb, half of it for priority batch\)"):
-        pending.check(6 * MEBIBYTE, Priority.BATCH, Slow())
+        pending.check(6 * MEBIBYTE, Priority.BATCH, slow)
 
 
 def test_jobs_leave_half_of_the_room_to_people():
     pending = PendingBytes(10 * MEBIBYTE)
     pending.add(4 * MEBIBYTE)
     with pytest.raises(MemoryFull, match=r"over the limit of 5\.0"):
-        pending.check(2 * MEBIBYTE, Priority.BATCH, Slow())
-    pending.check(2 * MEBIBYTE, Priority.INTERACTIVE, Slow())
+        pending.check(2 * MEBIBYTE, Priority.BATCH, slow)
+    pending.check(2 * MEBIBYTE, Priority.INTERACTIVE, slow)
 
 
 def test_by_default_it_is_an_eighth_of_the_memory_that_the_processes_share():
     pending = PendingBytes(processes=2)
-    pending.check(usable_memory() // 16, Priority.INTERACTIVE, Slow())
+    pending.check(usable_memory() // 16, Priority.INTERACTIVE, slow)
     with pytest.raises(RequestInvalid):
-        pending.check(usable_memory() // 16 + 1, Priority.INTERACTIVE, Slow())
+        pending.check(usable_memory() // 16 + 1, Priority.INTERACTIVE, slow)
 
 
 @pytest.fixture

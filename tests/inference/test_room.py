@@ -11,7 +11,7 @@ import pytest
 
 from bundle.preprocessing import PEAK_BYTES_A_PIXEL
 from service.inference.room import Room
-from service.runtimes.memory import usable_memory
+from service.runtimes.usable import usable_memory
 
 MEGA = 1 << 20
 

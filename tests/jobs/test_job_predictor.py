@@ -85,6 +85,13 @@ def test_a_batch_of_bad_pictures_runs_nothing_and_the_next_one_works(opened):
     assert [type(answer) for answer in answers] == [Failure, Failure, Prediction]
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_what_has_the_bytes_of_a_file_is_a_picture_or_a_failure_as_bytes_are(opened, kind):
+    images = [*pictures(3), b"", b"garbage", encode(np.zeros((10, 12, 3), np.uint8), "JPEG")]
+    predictor = opened(batch_size=4)
+    assert predictor([kind(image) for image in images]) == predictor(images)
+
+
 def test_limits_are_kept(opened):
     (answer,) = opened(limits=Limits(max_side=11))(pictures(1))
     assert isinstance(answer, Failure)

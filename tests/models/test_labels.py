@@ -179,6 +179,29 @@ async def test_a_label_whose_version_does_not_come_back_is_never_answered_by_ano
     await watched.registry.close()
 
 
+async def test_a_version_that_is_forgotten_while_its_files_are_looked_at_is_not_loaded(tmp_path):
+    models, state = tmp_path / "models", tmp_path / "state"
+    publish(models, 1, 2)
+    state.mkdir()
+    (state / STATE_FILE).write_text('{"tiny": {"stable": 1}}')
+    broken = models / "tiny" / "1" / "model.onnx"
+    good = broken.read_bytes()
+    broken.write_bytes(good + b"\0")
+    watched = Watched(models, state=state)
+    await watched.follow()
+    assert watched.states() == {1: State.UNAVAILABLE, 2: READY}
+
+    async def leave(version: Path) -> None:
+        if version.name == "1":
+            await watched.registry.delete_label("tiny", "stable")
+
+    broken.write_bytes(good)
+    watched.before_stamp, watched.loads = leave, []
+    await watched.follow()
+    assert (watched.states(), watched.loads) == ({2: READY}, [])
+    await watched.registry.close()
+
+
 async def test_a_label_that_can_not_be_kept_is_not_moved(tmp_path):
     models, state = tmp_path / "models", tmp_path / "state"
     publish(models, 1)

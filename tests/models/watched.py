@@ -32,6 +32,7 @@ class Watched:
         self.history: list[tuple[str, int, State]] = []
         self.loads: list[Path] = []
         self.before_load: Callable[[Path], Awaitable[None]] | None = None
+        self.before_stamp: Callable[[Path], Awaitable[None]] | None = None
         chosen = settings(folder, **others)
         self._loader = Loader(chosen, self.metrics)
         self.registry = Registry(
@@ -51,6 +52,8 @@ class Watched:
         return await self._loader.load(path, pinned, replaces=replaces)
 
     async def stamp(self, version: Path) -> Stamp:
+        if self.before_stamp:
+            await self.before_stamp(version)
         return await self._loader.stamp(version)
 
     async def replan(self, servable: Servable, pinned: Mapping[str, object]) -> None:

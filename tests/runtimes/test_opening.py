@@ -9,9 +9,9 @@ from bundles import make_bundle
 
 from bundle.manifest import Variant
 from service.errors import DeviceUnavailable, ModelUnusable, SettingsError
-from service.runtimes.cores import usable_cores
 from service.runtimes.devices import Device
 from service.runtimes.opening import check_device, choose_variant, open_runtime
+from service.runtimes.usable import usable_cores
 
 CPU = Device("cpu")
 KERAS = Variant(name="keras", format="saved_model", path=".")

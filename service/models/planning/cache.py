@@ -22,7 +22,7 @@ from bundle.store import Bundle
 from service.config import Settings
 from service.models.planning.candidates import Pins
 from service.models.planning.plan import Choice
-from service.runtimes.cores import usable_cores
+from service.runtimes.usable import usable_cores
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from bundle.manifest import Variant
 from service.config import LATENCY_TARGET, LEAST_TARGET, Settings
 from service.errors import SettingsError
 from service.models.planning.plan import Plan
-from service.runtimes.cores import usable_cores
 from service.runtimes.opening import Computed, Engine, choose_variant
+from service.runtimes.usable import usable_cores
 
 DEFAULT_BATCH_SIZE: Final = 32
 _BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from service.runtimes.cores import usable_cores
+from service.runtimes.usable import usable_cores
 
 # Of the usable cores; a quarter more or less changes which plan is the best.
 BUSY: Final = 0.25

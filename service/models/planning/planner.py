@@ -19,8 +19,8 @@ from service.models.planning.cache import Cache
 from service.models.planning.candidates import Pins, Setup, candidates, default_plan
 from service.models.planning.plan import Choice, Measured, Plan, choose
 from service.models.planning.process import Question, ask
-from service.runtimes.cores import usable_cores
 from service.runtimes.opening import Engine
+from service.runtimes.usable import usable_cores
 
 _MODULES: Final[dict[str, Engine]] = {"onnxruntime": "onnx", "openvino": "openvino", "tensorflow": "tensorflow"}
 PROVISIONAL: Final = "not measured yet"

@@ -1,4 +1,4 @@
-"""The cores that a process may use: cgroup files of both versions, and a real affinity mask."""
+"""The cores and the memory that a process may use: cgroup files of both versions, and a real affinity mask."""
 
 import os
 import subprocess
@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from service.runtimes.cores import usable_cores
+from service.runtimes.usable import usable_cores, usable_memory
+
+MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_a_quota_bounds_the_cores(cgroup, quota, cores):
     assert usable_cores(cgroup) == min(cores, everything())
 
 
-def test_the_first_cgroup_version_is_read_too(cgroup):
+def test_the_first_cgroup_version_s_quota_is_read_too(cgroup):
     (cgroup / "cpu" / "cpu.cfs_quota_us").write_text("100000\n")
     (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     assert usable_cores(cgroup) == 1
@@ -48,8 +50,28 @@ def test_the_first_cgroup_version_is_read_too(cgroup):
 def test_the_affinity_mask_counts():
     core = min(os.sched_getaffinity(0))
     program = (
-        "import os; from service.runtimes.cores import usable_cores;"
+        "import os; from service.runtimes.usable import usable_cores;"
         f"os.sched_setaffinity(0, [{core}]); print(usable_cores())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize("content", ["max\n", "", "nonsense", "-1", f"{MACHINE + 1}\n"])
+def test_without_a_limit_the_memory_is_the_machine_s(tmp_path, content):
+    (tmp_path / "memory.max").write_text(content)
+    assert usable_memory(tmp_path) == usable_memory(tmp_path / "absent") == MACHINE
+
+
+def test_a_limit_bounds_the_memory(tmp_path):
+    (tmp_path / "memory.max").write_text("67108864\n")
+    assert usable_memory(tmp_path) == 64 << 20
+
+
+def test_the_first_cgroup_version_s_limit_is_read_too(tmp_path):
+    (tmp_path / "memory").mkdir()
+    limit = tmp_path / "memory" / "memory.limit_in_bytes"
+    limit.write_text("67108864\n")
+    assert usable_memory(tmp_path) == 64 << 20
+    limit.write_text("9223372036854771712\n")
+    assert usable_memory(tmp_path) == MACHINE
