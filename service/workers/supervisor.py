@@ -44,8 +44,8 @@ GROWN_UP_SECONDS = 60.0
 # Lives in a row in which a worker did not grow up and lost its runtimes, after which one more is not what helps.
 LOST_AFTER = 3
 
-# A worker that was told to end before it could listen to signals had taken nothing yet; one that ends because it has lost
-# its runtimes drains as well.
+# A worker that was told to end before it could listen to signals had taken nothing yet; one that has lost its runtimes
+# drains before it ends.
 DRAINED = (0, LOST, -signal.SIGTERM)
 
 

@@ -63,6 +63,7 @@ async def test_a_worker_that_never_lives_is_told_of_and_tried_again(pair, caplog
 
 
 async def test_only_where_all_lose_their_runtimes_again_and_again_is_it_dead(pair, monkeypatch):
+    monkeypatch.setattr(supervisor, "FIRST_WAIT_SECONDS", 0.01)
     parent = pair(*python(f"print('CUDA failure 700'); raise SystemExit({LOST})"))
     running = asyncio.create_task(parent.run())
     with monkeypatch.context() as otherwise:
