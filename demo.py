@@ -229,7 +229,7 @@ def tell_next(bundle: Path) -> None:
     """What a person may do with what is there now; every line can be run as it stands."""
     console.print(f"The report, for a browser: {bundle / 'report' / 'index.html'}")
     console.print("[bold]make serve[/] serves what was published until Ctrl-C. In another shell:")
-    if "VIRTUAL_ENV" not in os.environ:
+    if os.environ.get("VIRTUAL_ENV") != sys.prefix:  # another one may be active
         console.print(f"  . {Path(sys.prefix) / 'bin' / 'activate'}", markup=False)
     console.print(f"  convoy classify {bundle / 'golden' / 'image-00.png'} --server localhost:8500", markup=False)
 

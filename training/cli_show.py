@@ -32,9 +32,6 @@ class Kind(StrEnum):
     SALIENCY = "saliency"
 
 
-_HEAT = (Kind.GRAD_CAM, Kind.SALIENCY)
-
-
 def show(
     kind: Annotated[Kind, typer.Argument(help="What to look at.")],
     model: Annotated[Path, typer.Argument(help="A published version, a model's folder, or a .keras or .h5 file.")],
@@ -73,7 +70,7 @@ def show(
         opened = open_model(model, head, wishes, custom or (), pictures=kind is not Kind.FILTERS)
         pictures = {} if kind is Kind.FILTERS else read_pictures(opened, images or [])
         cards = _cards(kind, opened, pictures, label)
-        _write(file, png(sheet(cards, opened.name, has_scale=kind in _HEAT)))
+        _write(file, png(sheet(cards, opened.name, has_scale=kind is not Kind.FILTERS)))
     except (BundleError, TrainingError) as error:
         typer.echo(f"convoy show: {error}", err=True)
         raise typer.Exit(2) from error

@@ -30,6 +30,8 @@ from training.scalars import give_scalars_their_rank
 
 # The highest that tf2onnx translates without additions of its own: opset 18 brings one more Transpose.
 _OPSET = 17
+_OF_FOLDERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
+"""What may be wrong with a folder or its disk, and never with a model."""
 
 
 def export(
@@ -43,7 +45,8 @@ def export(
 
     `explaining`, of `training.explain`, becomes the SavedModel's signature `explain` and the file `explain.onnx`. `say`
     is told why there is no ONNX file, where ONNX can't express the model. Raises ExportUnfaithful where there can't be
-    a SavedModel either, OSError where the folder can't be written.
+    a SavedModel either, OSError where the system says that the disk is full, a quota is used up or the folder may not
+    be written.
     """
     served = _served(model)
     explained = None if explaining is None else _served(explaining)
@@ -51,9 +54,12 @@ def export(
     explain = None if explained is None else _traced(explained)
     try:
         _write_saved_model(serve, folder, explain)
+    except OSError:
+        raise
     except Exception as error:  # Keras and TensorFlow raise whatever they like
-        if os.strerror(errno.ENOSPC) in str(error):  # said by TensorFlow with the path of a temporary file
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        for code in _OF_FOLDERS:
+            if os.strerror(code) in str(error):  # said by TensorFlow with the path of a temporary file
+                raise OSError(code, os.strerror(code)) from error
         raise ExportUnfaithful(f"the model can't be exported: {error}") from error
     try:
         if explain is not None:

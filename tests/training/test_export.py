@@ -1,5 +1,7 @@
 """The exported files as a server sees them, and the traps of exporting from Keras."""
 
+import errno
+import os
 import re
 
 import keras
@@ -172,18 +174,19 @@ def test_a_model_that_cant_be_exported_at_all_is_refused(tmp_path):
         export(keras.Model(pixels, scores), tmp_path)
 
 
-def test_a_full_disk_is_no_fault_of_the_model(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_a_full_disk_is_no_fault_of_the_model(tmp_path, monkeypatch, code):
     """TensorFlow says it in a sentence of its own; both formats raise what every writer raises."""
     model = keras.Sequential([keras.Input((4, 4, 1), name="image"), keras.layers.Flatten()])
 
     def full(*_, **__):
         raise tf.errors.UnknownError(
-            None, None, "{{function_node __wrapped__SaveV2}} /x/part-0; No space left on device"
+            None, None, f"{{{{function_node __wrapped__SaveV2}}}} /x/part-0; {os.strerror(code)}"
         )
 
     with monkeypatch.context() as patch:
         patch.setattr("training.export._write_saved_model", full)
-        with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device$"):
+        with pytest.raises(OSError, match=rf"^\[Errno {code}\] {os.strerror(code)}$"):
             export(model, tmp_path / "saved_model")
 
     def onnx_full(*_, **__):

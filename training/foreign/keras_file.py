@@ -22,8 +22,9 @@ import tensorflow as tf
 
 from bundle.manifest import TensorSpec
 from training.errors import ConfigInvalid, ModelUnreadable
-from training.foreign import keras_code, keras_wrapping, saved_model, tf_graph
+from training.foreign import keras_wrapping, saved_model, tf_graph
 from training.foreign.original import Array, Arrays, Original, in_fixed_batches
+from training.refusing import keras_code
 from training.visualize.walk import has_graph
 
 _UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown (?:layer|class|\w+ function):?) '(.+?)'")
@@ -118,7 +119,7 @@ def _input(path: Path, model: Any) -> TensorSpec:
     if not inputs:
         raise ModelUnreadable(
             f"{path}: the model does not declare its input, because it is a class of its own or was never called; "
-            "write it with model.export(FOLDER) where it was made and publish FOLDER"
+            f"{keras_code.ELSEWHERE}"
         )
     if len(inputs) > 1:
         names = ", ".join(tensor.name for tensor in inputs)
@@ -174,6 +175,8 @@ def _by_tf_keras(path: Path, objects: dict[str, Any], error: Exception) -> Origi
             with redirect_stdout(io.StringIO()):  # it lists its variables
                 model.export(folder)
             return saved_model.read_for(path, Path(folder), note="Keras 3 can't read it, tf-keras did")
+    except ModelUnreadable:  # says itself what is wrong with the graph
+        raise
     except Exception as second:
         raise _unreadable(path, second) from second
 

@@ -1,8 +1,8 @@
 """Reads a SavedModel folder: any TensorFlow model that takes decoded pictures, whatever wrote it.
 
 Used is the signature `serving_default` or, where that takes no pictures, the only other one that does. A signature that
-takes encoded bytes is not used: decoding is Convoy's own part of the contract. A graph that reaches files or runs
-Python is refused by `graph_code` before anything of it is run.
+takes encoded bytes is not used: decoding is Convoy's own part of the contract. A graph that may reach outside
+of itself is refused by `graph_code` before anything of it is run.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from bundle.manifest import TensorSpec
 from training.errors import ModelUnreadable
-from training.foreign import graph_code, keras_wrapping, tf_graph
+from training.foreign import keras_wrapping, tf_graph
 from training.foreign.original import Array, Arrays, Original, in_fixed_batches
+from training.refusing import graph_code
 
 FILE = "saved_model.pb"
 

@@ -72,7 +72,9 @@ def layers(subject: Subject) -> Section:
     places = range(min(_LOOKED_THROUGH, *map(len, examples.values())))
     one_by_one = ({name: images[[place]] for name, images in examples.items()} for place in places)
     found = [cards for pictures in one_by_one if (cards := feature_map_cards(subject.model, pictures))]
-    parts: list[Part] = [Cards(f"feature_maps.{number}", caption, cards) for number, cards in enumerate(found, 1)]
+    parts: list[Part] = [
+        Cards(f"feature_maps.{number}", caption, cards, has_scale=True) for number, cards in enumerate(found, 1)
+    ]
     parts = parts or [Missing("No layer of the model gives feature maps, so there are none to show.")]
     return Section("layers", "Layer by layer", lead, parts)
 

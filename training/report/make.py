@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 from bundle.store import Bundle
+from training.refusing import keras_code
 from training.report import answers, facts, insides
 from training.report.page import render
 from training.report.parts import Cards, Chart, Graph, Missing, Part, Section, Subject
@@ -68,11 +69,12 @@ def read_subject(bundle: Bundle, name: str) -> Subject:
 
 
 def _model(bundle: Bundle) -> tuple[keras.Model | None, str]:
-    """The Keras model beside the exported ones, or why there is none. Code that a file brings along is not run."""
+    """The Keras model beside the exported ones, or why there is none. A file that brings code along is not loaded."""
     file = bundle.path / FOLDER / MODEL
     if not file.is_file():
         return None, ""
     try:
+        keras_code.refuse_code(file, {})
         return keras.saving.load_model(file, compile=False), ""
     except Exception as error:  # Keras raises whatever it likes
         first_line = str(error).partition("\n")[0]

@@ -1,6 +1,7 @@
 """Files that bring code along, or that name other files, are refused before any loader sees them."""
 
 import json
+import re
 import sys
 import types
 import zipfile
@@ -12,10 +13,13 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import op_def_pb2
+from tensorflow.python.client import pywrap_tf_session
 
 from training.errors import ModelUnreadable
 from training.foreign import keras_file
 from training.foreign.reading import read
+from training.refusing import graph_code, keras_code
 
 layers = keras.layers
 pytestmark = pytest.mark.usefixtures("no_loader")
@@ -100,6 +104,10 @@ ENTRIES = {
     },
     "which calls TensorFlow's keras.Model": {"class_name": "ClassMethod", "config": {"cls_symbol": "keras.Model"}},
     "an? InstanceMethod layer, which calls numpy": {"class_name": "InstanceMethod", "config": {"attr_name": "numpy"}},
+    "which calls TensorFlow's random.fixed_unigram_candidate_sampler": {
+        "class_name": "TFOpLambda",
+        "config": {"function": "random.fixed_unigram_candidate_sampler"},
+    },
     "a TensorFlowOpLayer layer, which runs WriteFile": node("WriteFile"),
     "a TensorFlowOpLayer layer, which runs EagerPyFunc": node("EagerPyFunc"),
     "a TensorFlowOpLayer layer, which runs a graph": {"class_name": "TensorFlowOpLayer", "config": {"node_def": "b"}},
@@ -135,6 +143,9 @@ def test_what_could_run_is_named(tmp_path, said, suffix):
         {"class_name": "TFOpLambda", "config": {"function": "math.truediv"}},
         {"class_name": "SlicingOpLambda", "config": {"function": "__operators__.getitem"}},
         {"class_name": "TFOpLambda", "config": {"function": "compat.v1.nn.bias_add"}},
+        {"class_name": "TFOpLambda", "config": {"function": "einsum"}},
+        {"class_name": "TFOpLambda", "config": {"function": "roll"}},
+        {"class_name": "TFOpLambda", "config": {"function": "random.normal"}},
         node("AddV2"),
         {"class_name": "function", "config": "relu", "module": "builtins", "registered_name": "function"},
         {"class_name": "StringLookup", "config": {"vocabulary": ["a", "b"]}},
@@ -143,6 +154,39 @@ def test_what_could_run_is_named(tmp_path, said, suffix):
 def test_arithmetic_and_functions_of_keras_are_let_through(tmp_path, entry):
     with pytest.raises(pytest.fail.Exception, match="a loader has seen the file"):
         read(of_entry(tmp_path / "m.h5", entry))
+
+
+def test_a_vocabulary_is_a_file_only_to_layers_that_are_not_the_users(tmp_path):
+    file = of_entry(tmp_path / "m.keras", {"class_name": "Words", "config": {"vocabulary": "english"}})
+    keras_code.refuse_code(file, {"Words": keras.layers.Layer})
+    with pytest.raises(ModelUnreadable, match="whose vocabulary is a file on this machine, english"):
+        keras_code.refuse_code(file, {})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"class_name": "function", "module": "builtins"},
+        node(["AddV2"]),
+    ],
+)
+def test_a_damaged_configuration_is_one_sentence(tmp_path, entry):
+    with pytest.raises(ModelUnreadable, match=r"m\.keras: Keras can't read it: (Key|Type)Error: "):
+        keras_code.refuse_code(of_entry(tmp_path / "m.keras", entry), {})
+
+
+def test_what_is_wrong_with_the_graph_of_a_keras_2_model_is_said_as_it_is(tmp_path, monkeypatch):
+    """That tf-keras could read the file does not make it Keras's fault."""
+
+    def refuse(*_, **__):
+        raise ModelUnreadable("its graph has the operator WriteFile")
+
+    model = types.SimpleNamespace(export=lambda _: None)
+    monkeypatch.setattr(sys.modules["tf_keras"].models, "load_model", lambda *_, **__: model)
+    monkeypatch.setattr(keras_file, "_load", lambda *_: 1 / 0)
+    monkeypatch.setattr(keras_file.saved_model, "read_for", refuse)
+    with pytest.raises(ModelUnreadable, match=r"^its graph has the operator WriteFile$"):
+        read(of_entry(tmp_path / "m.h5", {}))
 
 
 def linked(file, secret):
@@ -200,6 +244,15 @@ def save(_):
     tf.raw_ops.SaveV2(prefix="out", tensor_names=["x"], shape_and_slices=[""], tensors=[tf.constant(1.0)])
 
 
+def written_by_a_dataset(_):
+    tf.raw_ops.DatasetCardinality(input_dataset=tf.raw_ops.DatasetFromGraph(graph_def="a graph that writes"))
+
+
+def read_into_a_table(_):
+    table = tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64)
+    tf.raw_ops.InitializeTableFromTextFileV2(table_handle=table, filename="/etc/passwd", key_index=-2, value_index=-1)
+
+
 def saved_in_a_branch(pixels):
     tf.cond(tf.reduce_sum(pixels) > 0, lambda: save(pixels), lambda: None)
 
@@ -212,6 +265,8 @@ def saved_in_a_branch(pixels):
         (printed, "PrintV2"),
         (save, "SaveV2"),
         (saved_in_a_branch, "SaveV2"),
+        (written_by_a_dataset, "Dataset(FromGraph|Cardinality)"),
+        (read_into_a_table, "InitializeTableFromTextFileV2"),
     ],
 )
 def test_a_graph_that_reaches_outside_is_refused(tmp_path, effect, operator):
@@ -228,30 +283,70 @@ def test_a_graph_that_reaches_outside_is_refused(tmp_path, effect, operator):
         read(tmp_path)
 
 
-@pytest.mark.parametrize("writes", [False, True])
-def test_graphs_of_tensorflow_1_may_only_write_where_they_save(tmp_path, writes):
+def saved_by_tensorflow_1(folder, *, writes, sparse=False):
+    """A model that may write before it gives its classes, or before a sparse output beside them."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         pixels = v1.placeholder(tf.float32, (None, 8, 8, 3))
-        weights = v1.get_variable("w", (192, 2))
+        weights = v1.get_variable("w", (192, 2), initializer=v1.zeros_initializer())
         saves = (
-            [tf.raw_ops.SaveV2(prefix="o", tensor_names=["x"], shape_and_slices=[""], tensors=[pixels])]
+            [tf.raw_ops.SaveV2(prefix="o", tensor_names=["x"], shape_and_slices=[""], tensors=[tf.constant(1.0)])]
             if writes
             else []
         )
+        with tf.control_dependencies(() if sparse else saves):
+            outputs = {"classes": tf.nn.softmax(tf.reshape(pixels, (-1, 192)) @ weights)}
         with tf.control_dependencies(saves):
-            classes = tf.nn.softmax(tf.reshape(pixels, (-1, 192)) @ weights)
+            parts = map(tf.identity, (tf.constant([[0]], tf.int64), tf.constant([1.0]), tf.constant([1], tf.int64)))
+            outputs |= {"also": tf.SparseTensor(*parts)} if sparse else {}
         session.run(v1.global_variables_initializer())
-        signature = v1.saved_model.predict_signature_def({"pixels": pixels}, {"classes": classes})
-        builder = v1.saved_model.Builder(str(tmp_path / "m"))
+        signature = v1.saved_model.predict_signature_def({"pixels": pixels}, outputs)
+        builder = v1.saved_model.Builder(str(folder))
         builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
         builder.save()
-    if writes:
-        with pytest.raises(ModelUnreadable, match="its graph has the operator SaveV2"):
-            read(tmp_path / "m")
-    else:
-        with pytest.raises(pytest.fail.Exception, match="a loader has seen the file"):
-            read(tmp_path / "m")
+    return folder
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_graphs_of_tensorflow_1_may_only_write_where_they_save(tmp_path, sparse):
+    with pytest.raises(ModelUnreadable, match="its graph has the operator SaveV2"):
+        read(saved_by_tensorflow_1(tmp_path / "m", writes=True, sparse=sparse))
+    with pytest.raises(pytest.fail.Exception, match="a loader has seen the file"):
+        read(saved_by_tensorflow_1(tmp_path / "harmless", writes=False, sparse=sparse))
+
+
+def test_a_function_that_may_stand_in_for_another_does_not_save(tmp_path):
+    """TensorFlow's optimiser swaps functions that say that they implement the same, whether they are called or not."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.float32, name="pixels")])
+    def classes(pixels):
+        return {"classes": tf.reshape(pixels, (-1, 192))}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={"serving_default": classes})
+    file = tmp_path / "saved_model.pb"
+    model = tf.__internal__.saved_model.parse_saved_model(str(tmp_path))
+    function = model.meta_graphs[0].graph_def.library.function.add()
+    function.signature.name = "other"
+    function.node_def.add(name="save", op="SaveV2")
+    graph_code.refuse_code(file, model)
+    function.attr["api_implements"].s = b"the same"
+    with pytest.raises(ModelUnreadable, match="SaveV2"):
+        graph_code.refuse_code(file, model)
+
+
+OUTER = re.compile(
+    r"file|(^|_)(path|prefix|prefixes|dir|directory|address|region|urls?|uri|protocol|server|descriptor|graph|graph_def|"
+    r"module|program)(_|$)"
+)
+"""How TensorFlow names arguments and attributes that tell a place outside of the graph, or hold another graph."""
+
+
+def test_no_operator_of_tensorflow_that_takes_a_place_or_a_graph_is_let_through():
+    operators = op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+    outer = {each.name for each in operators.op if any(OUTER.search(a.name) for a in (*each.input_arg, *each.attr))}
+    assert {"SaveV2", "ReadFile", "DatasetFromGraph", "ImmutableConst", "DecodeProtoV2", "DumpTensor"} <= outer
+    let = {name for name in outer if not graph_code.is_refused(name)}
+    assert let == {"XlaCallModule"}  # arithmetic as JAX writes it, for XLA
 
 
 @pytest.mark.parametrize("place", ["../secret", "{}/secret", "link"])

@@ -207,9 +207,12 @@ def test_of_few_examples_no_embedding_is_drawn_and_the_reason_is_said(dots, char
 
 
 def test_what_shows_heat_has_its_scale_on_the_page_and_in_the_file(page, published):
-    assert [image["alt"] for image in page.all("img")].count("black, violet, orange, pale yellow") == 1
-    foot = np.asarray(Image.open(published.path / "report" / "explanations.png").convert("RGB"))[-50:]
-    assert all((foot == colour).all(axis=2).any() for colour in (tiles.scale()[0, 0], tiles.scale()[0, -1]))
+    files = [published.path / "report" / "explanations.png", *(published.path / "report").glob("feature_maps.*.png")]
+    scales = [image["alt"] for image in page.all("img")].count("black, violet, orange, pale yellow")
+    assert scales == len(files) > 1
+    for file in files:
+        foot = np.asarray(Image.open(file).convert("RGB"))[-50:]
+        assert all((foot == colour).all(axis=2).any() for colour in (tiles.scale()[0, 0], tiles.scale()[0, -1]))
 
 
 def test_many_classes_are_listed_with_the_worst_first_in_a_box_that_scrolls():
@@ -314,3 +317,7 @@ def test_a_version_whose_model_cant_be_loaded_has_a_report_without_it(published,
     without = pages.Page(make_report(store.open_bundle(folder), tmp_path / "b", "other").read_text())
     assert "can't be loaded" in without.texts["architecture"]
     assert sections(without) == ["summary", "architecture", "golden", "speed"]
+    code = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x)])
+    code.save(folder / "report" / "model.keras")
+    refused = pages.Page(make_report(store.open_bundle(folder), tmp_path / "c", "other").read_text())
+    assert "code that came with the file" in refused.texts["architecture"]

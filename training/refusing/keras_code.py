@@ -2,7 +2,7 @@
 
 A loader makes whatever a file's configuration names, and not every one asks first: that of tf-keras runs what a Lambda
 in a `.h5` holds. So the configuration is walked here, through wrappers and models within models, and what could run
-is refused by its name. Called by `keras_file` for every file.
+is refused by its name. Called by `foreign.keras_file` and by the report for every file.
 """
 
 import io
@@ -17,7 +17,7 @@ import h5py
 import keras
 
 from training.errors import ModelUnreadable
-from training.foreign import graph_code
+from training.refusing import graph_code
 
 ELSEWHERE = "write the model with model.export(FOLDER) where it was made and publish FOLDER"
 
@@ -25,9 +25,11 @@ _CODE = {"Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", 
 _SYMBOLS = {"TFOpLambda": "function", "SlicingOpLambda": "function", "ClassMethod": "cls_symbol"}
 # TensorFlow's functions of tensors alone, as Keras 2 names them; others read and write files or fetch them.
 _OF_TENSORS = re.compile(
-    r"(compat\.v1\.)?((math|nn|linalg|image|signal|__operators__)\.\w+|"
+    r"(compat\.v1\.)?((math|nn|linalg|image|signal|random|__operators__)\.(?!fixed_unigram_candidate_sampler$)\w+|"
     r"(cast|reshape|transpose|concat|stack|unstack|split|squeeze|expand_dims|reverse|pad|tile|repeat|gather|identity|"
-    r"clip_by_value|shape|strided_slice|slice|where|zeros_like|ones_like|broadcast_to|stop_gradient|one_hot))"
+    r"clip_by_value|shape|strided_slice|slice|where|zeros_like|ones_like|broadcast_to|stop_gradient|one_hot|einsum|roll|"
+    r"tensordot|norm|convert_to_tensor|fill|range|gather_nd|boolean_mask|size|rank|zeros|ones|meshgrid|eye|sort|argsort|"
+    r"ensure_shape|clip_by_norm|linspace|sequence_mask|tensor_scatter_nd_update))"
 )
 _KERAS = re.compile(r"(builtins|(keras|tf_keras|keras_hub|keras_cv|keras_nlp|tensorflow\.(python\.)?keras)(\..*)?)")
 
@@ -37,13 +39,17 @@ Entry = Mapping[str, Any]
 def refuse_code(path: Path, objects: Mapping[str, Any]) -> None:
     """Raises ModelUnreadable for a file that is not plainly data. `objects` are the user's own classes by name."""
     try:
-        config = json.loads(_of_archive(path) if path.suffix == ".keras" else _of_h5(path))
+        _refuse(path, json.loads(_of_archive(path) if path.suffix == ".keras" else _of_h5(path)), objects)
     except ModelUnreadable:
         raise
     except Exception as error:  # damaged files fail in many ways
-        raise ModelUnreadable(f"{path}: Keras can't read it: {' '.join(str(error).split())}") from error
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ModelUnreadable(f"{path}: Keras can't read it: {problem}") from error
+
+
+def _refuse(path: Path, config: Any, objects: Mapping[str, Any]) -> None:
     for entry in _entries(config):
-        if problem := _code(entry):
+        if problem := _code(entry, objects):
             raise ModelUnreadable(f"{path}: it has {problem} and is never run here; {ELSEWHERE}")
         if stranger := _stranger(entry, objects):
             raise ModelUnreadable(f"{path}: {not_of_keras(*stranger)}")
@@ -112,8 +118,8 @@ def _entries(config: Any) -> Iterator[Entry]:
         waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def _code(entry: Entry) -> str:
-    """What in an object of the configuration could run, as a part of a sentence; else ""."""
+def _code(entry: Entry, objects: Mapping[str, Any]) -> str:
+    """What in an object of the configuration could run or reach a file, as a part of a sentence; else ""."""
     name = str(entry.get("class_name", "")).rpartition(">")[2]
     config = entry.get("config")
     config = config if isinstance(config, dict) else {}
@@ -130,7 +136,7 @@ def _code(entry: Entry) -> str:
         return (
             "" if operator and not graph_code.is_refused(operator) else f"{layer}, which runs {operator or 'a graph'}"
         )
-    if isinstance(config.get("vocabulary"), str):
+    if isinstance(config.get("vocabulary"), str) and name not in objects:
         return f"{layer}, whose vocabulary is a file on this machine, {config['vocabulary']}, which is not its own"
     return ""
 
