@@ -43,6 +43,10 @@ HEARTBEAT_SECONDS = 1.0
 STUCK_SECONDS = 15.0
 
 
+class RuntimesLost(Exception):
+    """Nothing that served answers any more, in words, and only a new process may help."""
+
+
 class Server:
     """One server. Raises SettingsError from its constructor or `start` for a start-up mistake."""
 
@@ -109,7 +113,8 @@ class Server:
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.
 
-        Raises SettingsError when the first look at the repository finds a start-up mistake.
+        Raises SettingsError when the first look at the repository finds a start-up mistake, and RuntimesLost where a
+        worker has lost all that it served: its siblings answer, and its parent starts it again.
         """
         loop = asyncio.get_running_loop()
 
@@ -195,6 +200,9 @@ class Server:
 
     def _changed(self) -> None:
         self.health.update(self.models, scanned=self._scanned)
+        lost = self.health.lost()
+        if self._is_shared and lost and not self._stopping.is_set():
+            self._fail(RuntimesLost(lost))
         if self._awaits is None or self._seen is None or self._joining is not None or self._stopping.is_set():
             return
         if self._unsure and not self._scanned:
@@ -203,11 +211,11 @@ class Server:
             self._joining = asyncio.get_running_loop().create_task(self._join())
 
     def _dead(self) -> str | None:
-        """Why the process should be replaced, or None."""
+        """Why the process should be replaced, or None. A worker that has lost its runtimes ends by itself."""
         silent = time.monotonic() - self._beat
         if silent > STUCK_SECONDS:
             return f"the event loop has not moved for {silent:.0f} s"
-        return self.health.lost()
+        return None if self._is_shared else self.health.lost()
 
 
 def _lacking_in_native(settings: Settings) -> str:

@@ -2,8 +2,9 @@
 
 A request takes one of the stream's places before it is read and gives it back when its answer was written, so a client
 that sends faster than it is answered, or does not take its answers, is held back by gRPC's flow control and costs no
-memory here. Every request that was read gets exactly one answer, unless the caller leaves. Used by
-`service.api.classifier`. Belongs to the event loop.
+memory here. So is one whose requests in work leave no room for the next one, which waits for their answers. Every
+request that was read gets exactly one answer, unless the caller leaves. Used by `service.api.classifier`. Belongs to
+the event loop.
 """
 
 import asyncio
@@ -16,10 +17,10 @@ from google.protobuf.message import DecodeError
 from protos.classifier.v1 import classifier_pb2 as pb
 from service.api import encoding, messages
 from service.api.status import Guard, outcome
-from service.errors import RequestInvalid
+from service.errors import MemoryFull, QueueFull, RequestInvalid
 from service.inference.call import Call
 from service.inference.dataplane import DataPlane
-from service.inference.values import Answer
+from service.inference.values import Answer, Request
 
 METHOD = "ClassifyStream"
 
@@ -37,6 +38,9 @@ class Stream:
         self._context = context
         self._places = asyncio.Semaphore(PLACES)
         self._open: set[_Item] = set()
+        self._ended = asyncio.Event()
+        """Set when a request in work has ended; cleared by who waits for that."""
+        self._holds_back = False
         self._answers: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def serve(self) -> None:
@@ -57,12 +61,13 @@ class Stream:
 
     def answer(self, item: "_Item", payload: bytes) -> None:
         """An item's answer, to be written in its turn."""
-        self._open.discard(item)
+        self.forget(item)
         self._answers.put_nowait(payload)
 
     def forget(self, item: "_Item") -> None:
-        """An item will not be answered: its caller has left."""
+        """An item is not in work any more."""
         self._open.discard(item)
+        self._ended.set()
 
     async def _write(self, reading: "asyncio.Task[None]") -> None:
         """Writes answers until all that was read is answered and nothing more is read."""
@@ -73,8 +78,10 @@ class Stream:
                 self._places.release()
 
     async def _stop(self, reading: "asyncio.Task[None]") -> None:
+        """Ends the reading; a request that was read and still waits for room is begun before."""
         await self.guard.closing.wait()
-        reading.cancel()
+        if not self._holds_back:
+            reading.cancel()
 
     async def _read(self) -> None:
         """Takes requests while there are places, until the half-close. Raises what ends the stream."""
@@ -84,9 +91,11 @@ class Stream:
             if payload is grpc.aio.EOF:
                 return
             began = self.guard.accept(METHOD)
-            self._begin(payload, began)
+            await self._begin(payload, began)
+            if self.guard.closing.is_set():
+                raise self.guard.refusal(METHOD)
 
-    def _begin(self, payload: bytes, began: float) -> None:
+    async def _begin(self, payload: bytes, began: float) -> None:
         try:
             message = pb.ClassifyRequest.FromString(payload)
         except DecodeError as error:
@@ -96,10 +105,28 @@ class Stream:
         self._open.add(item)
         try:
             request = messages.request(message, self._context.time_remaining())
-            call = self._data_plane.begin(request, item)
-            item.call = None if item.done() else call
+            while not self._begun(request, item):
+                await self._ended.wait()
         except Exception as error:
             item.failed(error)
+        finally:
+            self._holds_back = False
+
+    def _begun(self, request: Request, item: "_Item") -> bool:
+        """Begins the item's call; False where there is no room for it beside what the stream itself has in work.
+
+        Raises what `DataPlane.begin` raises, that there is no room only where the stream has nothing else in work.
+        """
+        self._ended.clear()
+        try:
+            call = self._data_plane.begin(request, item)
+        except (MemoryFull, QueueFull):
+            self._holds_back = len(self._open) > 1
+            if self._holds_back:
+                return False
+            raise
+        item.call = None if item.done() else call
+        return True
 
 
 class _Item:

@@ -138,8 +138,7 @@ class Instances:
     async def stop(self) -> None:
         """Waits for the batches in hand, as long as the watchdog allows, and ends the threads."""
         self._stopped = True
-        if self._retry is not None:
-            self._retry.cancel()
+        self._cancel_retry()
         opening = self._opening
         if opening is not None:
             opening.cancel()
@@ -214,6 +213,7 @@ class Instances:
         if batch:
             self._metrics.batches_failed.inc()
         if not len(self):
+            self._cancel_retry()
             self.problem = f"{reason}; a new one is being opened" if self._renewal else reason
             self.renewing = self._renewal is not None
             self._changed()
@@ -221,6 +221,12 @@ class Instances:
             part.entry.fail(RuntimeFailed(reason))
         if self._retry is None:
             self._renew()
+
+    def _cancel_retry(self) -> None:
+        """While others go on a retry has time; where none is left it is not waited for."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     def _renew(self) -> None:
         """Opens what is missing, one at a time."""

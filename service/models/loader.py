@@ -203,7 +203,7 @@ class Loader:
                 log.warning("plan refused", extra={**_names(task.bundle), "plan": str(choice.plan), "why": str(error)})
                 choice = self._planner.without(task, choice, str(error))
                 continue
-            self._planner.device = opened.runtimes[0].info.device
+            self._planner.opened(choice.plan.engine, opened.runtimes[0].info.device)
             with ExitStack() as unfinished:
                 unfinished.callback(_close, opened)
                 if choice is wanted and choice is not task.first:

@@ -1,4 +1,4 @@
-"""What the parent tells a worker, over the pipe that is its standard input, and the exit code that they agree on."""
+"""What the parent tells a worker, over the pipe that is its standard input, and the exit codes that they agree on."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,8 @@ from service.config import Settings, Shared
 
 # The exit code of a start-up mistake, as of every command.
 MISTAKE = 2
+# That of a worker that has lost its runtimes.
+LOST = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The parent of `--workers N`: starts the workers, watches over them, and speaks for them over HTTP.
 
 It touches no request. A worker that ends by itself is started again, the sooner the longer it had lived; the others
-serve on. SIGTERM and SIGINT go to every worker and the parent ends when all have drained. What a worker finds wrong
-with the settings at the first start ends the server, as it would without workers.
+serve on. One that has lost its runtimes ends so; only where all do that again and again does `/livez` fail. SIGTERM and
+SIGINT go to every worker and the parent ends when all have drained. What a worker finds wrong with the settings at the
+first start ends the server, as it would without workers.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from service.runtimes.usable import usable_cores
 from service.telemetry.http import HttpServer
 from service.telemetry.metrics import WorkersMetrics
 from service.workers import asking
-from service.workers.orders import MISTAKE, Orders
+from service.workers.orders import LOST, MISTAKE, Orders
 from service.workers.port import reserve
 
 log = logging.getLogger(__name__)
@@ -40,9 +41,12 @@ COMMAND = (sys.executable, "-P", "-m", "service.workers.worker")
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 30.0
 GROWN_UP_SECONDS = 60.0
+# Lives in a row in which a worker did not grow up and lost its runtimes, after which one more is not what helps.
+LOST_AFTER = 3
 
-# A worker that was told to end before it could listen to signals had taken nothing yet.
-DRAINED = (0, -signal.SIGTERM)
+# A worker that was told to end before it could listen to signals had taken nothing yet; one that has lost its runtimes
+# drains before it ends.
+DRAINED = (0, LOST, -signal.SIGTERM)
 
 
 class Supervisor:
@@ -116,7 +120,6 @@ class Supervisor:
         """Keeps one worker running until the server stops; whether it drained then."""
         wait = FIRST_WAIT_SECONDS
         while not self._stopping.is_set():
-            began = time.monotonic()
             code, said = await self._live(worker)
             if code == MISTAKE and worker.starts == 1:
                 self._mistake = self._mistake or SettingsError(said)
@@ -126,8 +129,9 @@ class Supervisor:
                 if code not in DRAINED:
                     log.error("worker did not drain", extra={"worker": worker.number, "exit_code": code})
                 return code in DRAINED
-            if time.monotonic() - began > GROWN_UP_SECONDS:
+            if worker.grown_up():
                 wait = FIRST_WAIT_SECONDS
+            worker.count(said if code == LOST else "")
             reason = {"reason": said} if said else {}
             facts = {"worker": worker.number, "exit_code": code, **reason, "restart_in": wait}
             log.error("worker died", extra=facts)
@@ -140,6 +144,7 @@ class Supervisor:
     async def _live(self, worker: "_Worker") -> tuple[int, str]:
         """One life of a worker: its exit code and what it said at its end."""
         worker.starts += 1
+        worker.began = time.monotonic()
         door = self._doors.address(f"{worker.number}-{worker.starts}")
         shared = await asyncio.to_thread(self._shared, door) if worker.starts > 1 else Shared(door)
         orders = Orders(worker.number, self._settings, shared)
@@ -183,8 +188,10 @@ class Supervisor:
         return None if enough else "; ".join(problems)
 
     def _stuck(self) -> str | None:
-        """Which workers are stuck; one that is being started again is not."""
-        return "; ".join(filter(None, (worker.problem("/livez", absent=None) for worker in self._workers))) or None
+        """Which workers are stuck, or why none has kept its runtimes; one that is being started again is neither."""
+        stuck = [worker.problem("/livez", absent=None) for worker in self._workers]
+        lost = [worker.lost() for worker in self._workers]
+        return "; ".join(filter(None, stuck + (lost if all(lost) else []))) or None
 
 
 class _Worker:
@@ -193,8 +200,30 @@ class _Worker:
     def __init__(self, number: int) -> None:
         self.number = number
         self.starts = 0
+        self.began = 0.0
+        """When its last life began, by the monotonic clock."""
+        self._losses = 0
+        self._reason = ""
         self.process: Process | None = None
         self.door: str | None = None
+
+    def grown_up(self) -> bool:
+        """Told at the end of a life: whether it was long enough for the next one to be a new beginning."""
+        return time.monotonic() - self.began > GROWN_UP_SECONDS
+
+    def count(self, reason: str) -> None:
+        """Told at the end of a life why its runtimes were lost, empty where they were not."""
+        before = 0 if self.grown_up() else self._losses
+        self._losses, self._reason = (before + 1, reason) if reason else (0, "")
+
+    def lost(self) -> str | None:
+        """Why it does not keep its runtimes however often it is started again, or None where it does, also now that it
+        has lived for longer than any wait between two lives. From any thread.
+        """
+        settled = self.process is not None and time.monotonic() - self.began > LONGEST_WAIT_SECONDS
+        if self._losses < LOST_AFTER or settled:
+            return None
+        return f"worker {self.number}: lost its runtimes {self._losses} times in a row: {self._reason}"
 
     def tell(self, number: int) -> None:
         """Sends a signal to its process, if it has one."""

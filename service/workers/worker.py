@@ -2,7 +2,8 @@
 
 Started by `service.workers.supervisor` as `python -m service.workers.worker`, with its orders on standard input. That
 pipe stays open as long as the parent lives: when it ends, the worker drains and ends too, so no orphan keeps the port.
-A start-up mistake goes to standard output, for the parent to say once, and ends the process with exit code 2.
+A start-up mistake goes to standard output, for the parent to say once, and ends the process with exit code 2; so does
+the reason of one that has lost its runtimes, with a code of its own, for the parent to start it again.
 """
 
 import asyncio
@@ -12,9 +13,9 @@ import signal
 import sys
 
 from service.errors import SettingsError
-from service.server import Server
+from service.server import RuntimesLost, Server
 from service.telemetry import logs
-from service.workers.orders import MISTAKE, Orders
+from service.workers.orders import LOST, MISTAKE, Orders
 
 
 def main() -> None:
@@ -37,7 +38,11 @@ async def _serve(orders: Orders) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     loop.add_reader(sys.stdin.fileno(), orphaned)
-    await Server(orders.settings, shared=orders.shared).run()
+    try:
+        await Server(orders.settings, shared=orders.shared).run()
+    except RuntimesLost as error:
+        print(error, flush=True)  # noqa: T201 - the parent reads it
+        os._exit(LOST)  # everything is drained and closed: a broken engine must not hold up the end
 
 
 if __name__ == "__main__":

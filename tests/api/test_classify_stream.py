@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from bundles import encode
 from expected import scores
-from servers import LOCALHOST, Asked, held, until
+from servers import LOCALHOST, Asked, Gate, held, until
 
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.classifier.v1 import classifier_pb2_grpc
@@ -120,16 +120,77 @@ async def test_a_request_that_fails_is_an_answer_and_the_stream_goes_on(asked):
     assert [asked.calls(code, "ClassifyStream") for code in codes] == [2, 2, 1]
 
 
-@pytest.mark.parametrize("options", [{"max_pending": 1}])
-async def test_a_full_queue_is_told_for_the_request_that_found_it_so(asked):
+FULL = [{"max_pending": 1}, {"max_pending_mb": 1, "max_images_per_call": 5000}]
+LARGE = 3000  # pictures, of which two times so many are over a MiB
+
+
+def filling(options: dict[str, Any], number: int) -> pb.ClassifyRequest:
+    """A request beside which there is no room for another one."""
+    if "max_pending" in options:
+        return tensor(number)
+    shape = (LARGE, 8, 8, 3)
+    data = bytes(LARGE * 8 * 8 * 3)
+    return request(number, inputs=[pb.Input(tensor=pb.Tensor(dtype="uint8", shape=shape, data=data))])
+
+
+@pytest.mark.parametrize("options", FULL)
+async def test_a_full_server_is_told_to_a_stream_that_has_nothing_else_in_work(asked, options):
     with held(asked.server) as gate:
+        other = asyncio.ensure_future(asked.stub.Classify(filling(options, 1)))
+        await until(lambda: asked.of_tiny("convoy_pending_images"))
         call = stream(asked)
-        await send(call, [tensor(1), tensor(2)])
+        await call.write(filling(options, 2))
         [(number, refused)] = (await read(call, 1)).items()
         assert (number, refused.error.code) == (2, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
         gate.open()
-        assert best((await read(call, 1))[1])
+        assert (await other).results
         call.cancel()
+
+
+@pytest.mark.parametrize("options", FULL)
+async def test_a_stream_that_fills_the_server_by_itself_is_held_back_and_not_refused(asked, options):
+    numbers = range(1, 31)
+    call = stream(asked)
+    sending = asyncio.create_task(send(call, (filling(options, number) for number in numbers)))
+    answers = await read(call, len(numbers))
+    await sending
+    assert [answers[number].error.message for number in numbers] == [""] * len(numbers)
+    await call.done_writing()
+    assert await ended(call) == ("OK", "")
+
+
+async def held_back(asked: Asked, options: dict[str, Any], gate: Gate) -> Any:
+    """A stream with one request in work and one that was read and waits for room."""
+    call = stream(asked)
+    await send(call, [filling(options, 1), filling(options, 2)])
+    await gate.reached()
+    await until(lambda: asked.server._guard._running == 2)
+    return call
+
+
+@pytest.mark.parametrize("options", FULL)
+async def test_what_waits_for_room_is_answered_by_a_server_that_stops(asked, options):
+    with held(asked.server) as gate:
+        call = await held_back(asked, options, gate)
+        stopping = asyncio.create_task(asked.server.stop())
+        await asked.server._guard.closing.wait()
+        gate.open()
+        answers = await read(call, 2)
+        assert [answers[number].error.message for number in (1, 2)] == ["", ""]
+        assert await ended(call) == STOPPING
+    await stopping
+    assert asked.calls("OK", "ClassifyStream") == 2
+
+
+@pytest.mark.parametrize("options", FULL)
+async def test_what_waits_for_room_goes_with_its_client(asked, options):
+    with held(asked.server) as gate:
+        call = await held_back(asked, options, gate)
+        call.cancel()
+        await until(lambda: asked.server._guard._running == 0)
+        gate.open()
+        assert (await asked.stub.Classify(filling(options, 3))).results
+    assert asked.calls("CANCELLED", "ClassifyStream") == 2
 
 
 async def test_a_unary_answer_has_its_id_too(asked):

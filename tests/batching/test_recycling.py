@@ -192,6 +192,26 @@ async def test_a_runtime_that_can_not_be_opened_is_tried_again(monkeypatch):
     ]
 
 
+async def test_where_none_is_left_a_retry_for_an_earlier_one_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(instances, "FIRST_RETRY_SECONDS", HOUR)
+    runtimes = FakeRuntime(held=True), FakeRuntime(held=True)
+    workshop = Workshop(OSError("no device"), FakeRuntime(), FakeRuntime())
+    async with batching(*runtimes, timeout=TIMEOUT, renewal=workshop.renewal) as batcher:
+        said = watched(batcher)
+        with pytest.raises(RuntimeFailed):
+            await batcher.run(rows(1))
+        await until(lambda: batcher._instances._retry is not None)
+        with pytest.raises(RuntimeFailed):
+            await batcher.run(rows(2))
+        await until(lambda: len(batcher._instances) == 2)
+        assert answers(await batcher.run(rows(3))) == [3]
+        for runtime in runtimes:
+            runtime.let_go()
+    assert "a new one is being opened" in said[0]
+    assert not any(said[1:])
+    assert workshop.opened == 3
+
+
 async def test_an_opening_that_hangs_is_given_up_told_and_tried_again_and_its_late_runtime_is_closed(monkeypatch):
     monkeypatch.setattr(instances, "FIRST_RETRY_SECONDS", 0.01)
     stuck, late = FakeRuntime(held=True), FakeRuntime()

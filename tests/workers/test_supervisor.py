@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +20,7 @@ from service.errors import SettingsError
 from service.telemetry.http import HttpServer
 from service.telemetry.metrics import Metrics
 from service.workers import asking, supervisor
+from service.workers.orders import LOST
 from service.workers.supervisor import Supervisor
 
 
@@ -57,6 +60,41 @@ async def test_a_worker_that_never_lives_is_told_of_and_tried_again(pair, caplog
     told = [vars(record) for record in caplog.records if record.message == "worker died"]
     assert [f"exit_code={told[0]['exit_code']}", f"reason={told[0]['reason']}"] == list(died)
     assert [each["restart_in"] for each in told if each["worker"] == 0][:2] == [0.1, 0.2]
+
+
+async def test_only_where_all_lose_their_runtimes_again_and_again_is_it_dead(pair, monkeypatch):
+    monkeypatch.setattr(supervisor, "FIRST_WAIT_SECONDS", 0.01)
+    parent = pair(*python(f"print('CUDA failure 700'); raise SystemExit({LOST})"))
+    running = asyncio.create_task(parent.run())
+    with monkeypatch.context() as otherwise:
+        otherwise.setattr(parent._workers[0], "count", lambda _: None)  # as if it ended for some other reason
+        await until(lambda: restarts(parent, 1) >= supervisor.LOST_AFTER)
+        assert parent._stuck() is None
+    await until(lambda: all(worker.lost() for worker in parent._workers))
+    count = parent._workers[1]._losses
+    assert f"worker 1: lost its runtimes {count} times in a row: CUDA failure 700" in (parent._stuck() or "")
+    parent._stop()
+    assert await running == 0
+
+
+@pytest.mark.parametrize("end", ["another end", "a long life"])
+async def test_a_worker_that_keeps_its_runtimes_begins_anew(pair, monkeypatch, end):
+    parent = pair(*python("import sys; sys.stdin.read()"))
+    for worker in parent._workers:
+        for _ in range(supervisor.LOST_AFTER):
+            worker.began = time.monotonic()
+            worker.count("CUDA failure 700")
+    running = asyncio.create_task(parent.run())
+    await until(lambda: all(worker.process for worker in parent._workers))
+    assert parent._stuck()
+    if end == "a long life":
+        monkeypatch.setattr(supervisor, "LONGEST_WAIT_SECONDS", 0.0)
+    else:
+        parent._workers[0].tell(signal.SIGKILL)
+        await until(lambda: restarts(parent, 0) == 1)
+    assert parent._stuck() is None
+    parent._stop()
+    assert await running == 0
 
 
 async def test_a_mistake_at_the_first_start_ends_it_with_the_sentence(pair):

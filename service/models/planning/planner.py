@@ -52,8 +52,7 @@ class Planner:
         self._settings = settings
         self._cache = Cache(state_folder(settings))
         self._turn = asyncio.Lock()
-        self.device = settings.device
-        """Where versions run; what "auto" means shows when the first one is open, and is measured on then."""
+        self._devices: dict[Engine, str] = {}  # of those that have opened a version
 
     def task(self, bundle: Bundle, pinned: Mapping[str, object]) -> Task:
         """What is known about a version, for which its model's file has `pinned` that. Reads files.
@@ -76,19 +75,27 @@ class Planner:
         again = kept is None or (kept.busy > machine.BUSY and self._settings.workers == 1)
         return Task(bundle, pins, usual, first, measurable=again, key=key)
 
-    @property
-    def on_cpu(self) -> bool:
-        """Whether versions run on the CPU, as far as is known."""
-        return self.device in ("auto", "cpu")
+    def opened(self, engine: Engine, device: str) -> None:
+        """Told where an engine has opened a version: what "auto" means, each engine settles for itself, and once."""
+        self._devices[engine] = device
+
+    def device(self, engine: Engine) -> str:
+        """Where the engine runs versions: "auto" until it has opened one, where that is what was asked for."""
+        return self._devices.get(engine, self._settings.device)
+
+    def on_cpu(self, engine: Engine) -> bool:
+        """Whether the engine runs versions on the CPU, as far as is known."""
+        return self.device(engine) in ("auto", "cpu")
 
     def setups(self, bundle: Bundle, pins: Pins) -> list[Setup]:
         """What is worth measuring. Raises ModelUnusable."""
+        variants = bundle.manifest.variants
         return candidates(
-            bundle.manifest.variants,
+            variants,
             pins,
             self._settings.precision,
             cores=usable_cores(),
-            on_cpu=self.on_cpu,
+            on_cpu=self.on_cpu(default_plan(variants, pins).engine),
             installed=installed(),
         )
 
@@ -98,7 +105,7 @@ class Planner:
         question = Question(
             str(task.bundle.path),
             tuple(self.setups(task.bundle, task.pins)),
-            self.device,
+            self.device(task.usual.engine),
             _target(task),
             settings.profile_seconds,
         )
@@ -110,7 +117,7 @@ class Planner:
 
     def choose(self, task: Task, table: Sequence[Measured], busy: float) -> Choice:
         """The best plan of the table, measured while others had the share `busy` of the cores; or the usual plan."""
-        cores = usable_cores() if self.on_cpu else math.inf
+        cores = usable_cores() if self.on_cpu(task.usual.engine) else math.inf
         best = choose(table, _target(task), cores, usual=task.usual.engine, disturbed=busy > machine.BUSY)
         best = best or Choice(task.usual, "no plan could be measured in time", tuple(table))
         if busy <= machine.BUSY:
