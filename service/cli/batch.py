@@ -1,6 +1,7 @@
 """`convoy batch`: a folder of pictures in, one Parquet file of labelled classes out.
 
 Every mistake is found before work starts and exits 2 with one sentence; a job that breaks exits 1 and leaves nothing.
+One that could classify no picture at all exits 1 too, and leaves its file of errors.
 """
 
 import signal
@@ -32,7 +33,10 @@ def batch(
     batch_size: Annotated[int, typer.Option(help="Pictures in one run of the model.")] = 32,
     threads: Annotated[int, typer.Option(help="CPU threads of one run; 0 means all cores.")] = 0,
 ) -> None:
-    """Classify a folder of pictures into a Parquet file: one row a picture, a bad one with its error."""
+    """Classify a folder of pictures into a Parquet file: one row a picture, a bad one with its error.
+
+    Exit code 0, or 1 where no picture could be classified or the job broke, 2 for a mistake in the options.
+    """
     from bundle.errors import BundleError
     from service.errors import ServiceError
     from service.jobs.output import check_writable
@@ -60,6 +64,8 @@ def batch(
         except ServiceError as error:
             _fail(error, 1)
     typer.echo(_sentence(summary))
+    if summary.failed == summary.pictures:
+        raise typer.Exit(1)
 
 
 def _run(predictor: "Predictor", pictures: list[Path], output: Path) -> "BatchSummary":
@@ -87,8 +93,8 @@ def _unwinding_at_sigterm() -> Iterator[None]:
 def _sentence(summary: "BatchSummary") -> str:
     failed = f", {summary.failed:,} with an error" if summary.failed else ""
     told = (
-        f"{summary.output}: {summary.pictures:,} pictures{failed}, {summary.seconds:.1f} s, "
-        f"{summary.images_per_second:,.0f} images/s"
+        f"{summary.output}: {summary.pictures:,} picture{'s' * (summary.pictures != 1)}{failed}, "
+        f"{summary.seconds:.1f} s, {summary.images_per_second:,.0f} images/s"
     )
     if summary.first_failed is None:
         return told

@@ -56,9 +56,8 @@ def _failure(error: grpc.RpcError, connection: Connection, service: str) -> str:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"did not answer within {connection.timeout:g} s"
         case grpc.StatusCode.UNAVAILABLE:
-            details = error.details() or "no details"
-            secure = connection.secure
-            why = other_server(details, connection.server, secure=secure) or unreached(details, secure=secure)
+            details, server, secure = error.details() or "no details", connection.server, connection.secure
+            why = other_server(details, server, secure=secure) or unreached(details, server, secure=secure)
             return why or f"is unavailable: {details}"
         case code:
             return f"answered {code.name}: {error.details()}"

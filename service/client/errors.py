@@ -162,6 +162,7 @@ _NO_GRPC = "it speaks no gRPC, or only with TLS"
 # What each means, the more exact ones first.
 _UNREACHED = "can't be reached: {why}; check the address and that the server runs"
 _NOBODY, _NO_CONNECTION = "nothing listens there", "it does not take the connection"
+_HIDING = {_NOBODY, _NO_CONNECTION}  # they may be one address's, while another of the same host answered
 _WHY = {
     "connection refused": _NOBODY,
     "no such file or directory": _NOBODY,
@@ -197,7 +198,7 @@ def from_rpc(error: grpc.RpcError, server: str, timeout: float, *, secure: bool 
         kind, sentence = _TOO_LARGE
     if code is _Code.UNAVAILABLE and (why := other_server(details, server, secure=secure)):
         return WrongServer(server, why)
-    if code is _Code.UNAVAILABLE and (why := unreached(details, secure=secure)):
+    if code is _Code.UNAVAILABLE and (why := unreached(details, server, secure=secure)):
         return kind(server, why)
     problem = sentence.format(details=details, server=server, timeout=timeout, code=code.name)
     return Overloaded(server, problem, _retry_after(error)) if kind is Overloaded else kind(server, problem)
@@ -211,17 +212,22 @@ def other_server(details: str, server: str, *, secure: bool = False) -> str:
     why = _why(details)
     if not why:
         return ""
-    hidden = why in {_NOBODY, _NO_CONNECTION} and not secure
+    hidden = why in _HIDING and not secure
     if _NOT_HTTP2 in details.lower() or (hidden and knock.speaks_no_grpc(server)):
         return _MEANING[_Code.UNIMPLEMENTED][1].format(details=_NO_GRPC)
     return ""
 
 
-def unreached(details: str, *, secure: bool = False) -> str:
-    """Why a call did not reach its server, with the remedy, in our words; "" where the server said so itself."""
+def unreached(details: str, server: str, *, secure: bool = False) -> str:
+    """Why a call did not reach its server, with the remedy, in our words; "" where the server said so itself.
+
+    With TLS (`secure`) it may knock at the address, for the seconds that `knock.speaks_without_tls` takes.
+    """
     why = _why(details)
     if why and (of_tls := tls.failure(details, secure=secure)):
         return of_tls
+    if secure and why in _HIDING and knock.speaks_without_tls(server):
+        return tls.NO_TLS
     return _UNREACHED.format(why=why) if why else ""
 
 

@@ -1,4 +1,4 @@
-"""Whether what listens at an address speaks no gRPC, asked over a plain socket when a call could not reach a server.
+"""What listens at an address, asked over a plain socket when a call could not reach a server.
 
 gRPC tells the last error of an address that stands for several, such as localhost for ::1 and 127.0.0.1: "refused" by
 the one may hide that something else answered on the other, and which of them comes last is chance. The invariant: only
@@ -24,15 +24,27 @@ def speaks_no_grpc(server: str) -> bool:
 
     False for gRPC's other kinds of targets. Blocks for up to `SECONDS`, and as long as DNS takes.
     """
+    answers = _answers(server)
+    return any(answers) and not any(_is_settings(answer) for answer in answers)
+
+
+def speaks_without_tls(server: str) -> bool:
+    """Whether one of the host's addresses answers as a gRPC server without TLS does; blocks for as long."""
+    return any(_is_settings(answer) for answer in _answers(server))
+
+
+def _answers(server: str) -> list[bytes]:
+    """What each of the host's addresses says first; nothing of those that refuse."""
     host, _, port = server.removeprefix("dns:///").rpartition(":")
+    answers: list[bytes] = []
     if "/" in host or not port.isdecimal():
-        return False
-    answers, until = [], time.monotonic() + SECONDS
+        return answers
+    until = time.monotonic() + SECONDS
     with suppress(OSError, UnicodeError):
         for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
             with suppress(OSError), socket.socket(family, kind, protocol) as line:
                 answers.append(_first_words(line, address, until))
-    return any(answers) and not any(_is_settings(answer) for answer in answers)
+    return answers
 
 
 def _first_words(line: socket.socket, address: "socket._RetAddress", until: float) -> bytes:

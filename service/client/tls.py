@@ -23,6 +23,7 @@ _MEANING = {
     "socket closed": "it ended the TLS handshake; where it wants a client's certificate, give one that it trusts as "
     "certificate_chain and private_key (--tls-cert and --tls-key)",
 }
+NO_TLS = f"can't be asked by TLS: {_MEANING['wrong_version_number']}"
 _WITHOUT = "it ends connections, as a server of TLS alone does; check the address, or give root_certificates (--tls-ca)"
 _CONNECTING = ("failed to connect", "connections to all backends failing")
 _VERIFY = re.compile(r"certificate_verify_failed: ([\w ]+)")
@@ -55,4 +56,4 @@ def failure(details: str, *, secure: bool) -> str:
     verify = _VERIFY.search(words)
     why = f" ({verify[1]})" if verify else ""
     found = (meaning for piece, meaning in _MEANING.items() if piece in words)
-    return next((f"no TLS with it: {meaning.format(why=why)}" for meaning in found), "")
+    return next((f"can't be asked by TLS: {meaning.format(why=why)}" for meaning in found), "")

@@ -67,7 +67,7 @@ async def test_a_certificate_for_another_name_is_told(repository):
 
 async def test_a_server_without_tls_is_told(repository):
     async with serving(repository, transport="grpcio") as (server, _):
-        with pytest.raises(convoy.ServerUnavailable, match="no TLS with it: it speaks no TLS"):
+        with pytest.raises(convoy.ServerUnavailable, match="can't be asked by TLS: it speaks no TLS"):
             await ask(server.port, **TRUSTED)
 
 

@@ -70,6 +70,15 @@ def test_of_several_pictures_with_an_error_the_first_is_named(batch, folder):
     assert f"\nThe first one with an error: {folder}/8\\udcff.png: " in out
 
 
+def test_a_run_in_which_no_picture_was_one_says_so_by_its_exit_code(batch, folder):
+    only = folder / "only"
+    only.mkdir()
+    (only / "1.png").write_bytes(b"no picture")
+    status, out, _ = batch(input=only)
+    assert status == 1
+    assert "1 picture, 1 with an error, " in out
+
+
 def test_a_run_without_errors_does_not_speak_of_them(batch, folder):
     _, out, _ = batch(input=folder / "[0-4].png")
     assert ": 5 pictures, " in out

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 import convoy
 from protos.classifier.v1 import classifier_pb2 as pb
 from protos.rpc.v1.status_pb2 import Status
-from service.client import errors, knock
+from service.client import errors, knock, tls
 from service.telemetry.http import HttpServer
 
 Code = grpc.StatusCode
@@ -72,7 +72,7 @@ async def test_a_name_that_nobody_knows(connect):
     ],
 )
 def test_what_grpc_says_where_it_did_not_reach_a_server(details, why):
-    assert errors.unreached(details).startswith(f"can't be reached: {why}")
+    assert errors.unreached(details, "unix:/x").startswith(f"can't be reached: {why}")
 
 
 @pytest.mark.parametrize(
@@ -268,6 +268,9 @@ def test_what_answers_is_asked_where_another_address_refuses(metrics_port):
     assert errors.other_server("the store of model 'a': connection refused", f"localhost:{metrics_port}") == ""
     with Running(None) as server:
         assert errors.other_server(details, server.address) == ""
+        assert errors.unreached(details, server.address, secure=True) == tls.NO_TLS
+        assert "nothing listens there" in errors.unreached(details, server.address)
+    assert "nothing listens there" in errors.unreached(details, f"localhost:{metrics_port}", secure=True)
 
 
 def test_neither_silence_nor_nobody_is_another_server(nobody, monkeypatch):

@@ -53,7 +53,9 @@ def test_workers_and_commands(repository, tmp_path, capsys):
         assert "give one that it trusts" in capsys.readouterr().err
         asked = [CONVOY, "models", "--server", address, "--tls-ca", ca("second")]
         said = subprocess.run(asked, capture_output=True, text=True, check=False).stderr
-        assert said.startswith(f"convoy models: server {address}: no TLS with it: its certificate is not trusted here")
+        assert said.startswith(
+            f"convoy models: server {address}: can't be asked by TLS: its certificate is not trusted here"
+        )
         assert said.count("\n") == 1, "gRPC says nothing of its own"
         assert run("models", "--server", address, "--tls-ca", tmp_path / "no") == 2
         assert capsys.readouterr().err == f"convoy models: {tmp_path / 'no'} can't be read: No such file or directory\n"
