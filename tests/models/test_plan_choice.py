@@ -89,7 +89,7 @@ def test_of_two_batch_sizes_that_are_as_fast_a_tiny_model_takes_the_one_with_few
 
 
 def test_batches_cost_the_server_more_than_a_measurement_s_noise():
-    """The same CNN, measured on a noisy machine: by 8 it served 7,500 pictures/s, by 32 13,600."""
+    """The same CNN, measured on a noisy machine, where the smaller batch came out 5% faster."""
     assert chosen(row(23_800, 0.34, size=8), row(22_700, 1.4, size=32)) == plan(size=32)
 
 

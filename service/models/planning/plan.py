@@ -24,8 +24,8 @@ NO_TIME: Final = "there was no time left to measure it"
 BROKE: Final = "the profiler broke"
 # Two plans nearer than this are equal: the same plan measured twice differs as much.
 _NEAR: Final = 0.03
-# An engine beside the usual one must give a tenth more: loaded for a tiny model, OpenVINO took 60 MiB and a quarter of
-# a second of the start.
+# An engine beside the usual one must give a tenth more: for a tiny model OpenVINO took some 70 MiB more, and the start
+# longer.
 _OTHER_ENGINE: Final = 0.9
 
 
